@@ -1,0 +1,1 @@
+DELETE FROM anomalies WHERE log_date = %(log_date)s AND shard = %(shard)s;

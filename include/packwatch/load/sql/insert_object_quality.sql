@@ -1,0 +1,2 @@
+INSERT INTO object_quality
+SELECT * FROM batch_quality;

@@ -1,0 +1,3 @@
+UPDATE slices
+SET analyzed_version = %(version)s
+WHERE log_date = %(log_date)s AND shard = %(shard)s AND analyzed_version < %(version)s;

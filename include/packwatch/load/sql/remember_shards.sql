@@ -1,0 +1,1 @@
+INSERT INTO lake_settings (shards) VALUES (%(shards)s) ON CONFLICT DO NOTHING;

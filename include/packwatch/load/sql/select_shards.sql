@@ -1,0 +1,1 @@
+SELECT shards FROM lake_settings;
