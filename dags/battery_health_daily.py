@@ -45,7 +45,7 @@ def battery_health_daily() -> None:
     def ingest(params=None, dag_run=None):
         from packwatch.orchestrate import stages
 
-        return stages.ingest(dag_run.partition_key, params)
+        return stages.ingest(dag_run, params)
 
     @task
     def validate(batch):
@@ -75,7 +75,7 @@ def battery_health_daily() -> None:
     def publish(report_days, dag_run=None):
         from packwatch.orchestrate import stages
 
-        return stages.publish(dag_run.partition_key, dag_run.run_id, report_days)
+        return stages.publish(dag_run, report_days)
 
     @task_group(prefix_group_id=False)
     def shards(shard):

@@ -49,7 +49,7 @@ def battery_weekly_report() -> None:
     def publish(dag_run=None):
         from packwatch.orchestrate import reporting
 
-        return reporting.weekly(dag_run.partition_key)
+        return reporting.weekly(dag_run)
 
     publish()
 

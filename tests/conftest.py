@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import logging
 import os
 import secrets
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import boto3
 import psycopg
+import pyarrow as pa
 import pytest
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
@@ -16,6 +21,7 @@ from psycopg import sql
 
 from packwatch.ingest.lake import Lake
 from packwatch.load import warehouse
+from packwatch.schema import LOG_SCHEMA, conform
 from packwatch.stack import postgres
 from packwatch.stack.processes import MARKER, choose_port, stack_id
 
@@ -69,6 +75,7 @@ def database(empty_database: str) -> Iterator[psycopg.Connection]:
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """Address of an S3 server that lives as long as the session."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a request would bury a failure
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -90,3 +97,46 @@ def lake(s3_endpoint: str) -> Lake:
     bucket = f"lake-{secrets.token_hex(4)}"
     client.create_bucket(Bucket=bucket)
     return Lake(client, bucket)
+
+
+@pytest.fixture(scope="session")
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment of an Airflow with an empty, migrated metadata database and our DAGs."""
+    home = tmp_path_factory.mktemp("airflow")
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "PYTHONPATH": str(ROOT / "include"),
+    }
+    subprocess.run(
+        [sys.executable, "-m", "airflow", "db", "migrate"], env=environment, check=True, capture_output=True, timeout=180
+    )
+    return environment
+
+
+@pytest.fixture
+def charge_log() -> Callable[..., pa.Table]:
+    """Makes a log of one car that charges two hours at 50 A and 400 V, a row a minute: 100 Ah, 40 kWh, 20 to 80 %."""
+
+    def make(day: dt.date, *, vin: str = "GOODVEHICLE000001", **columns: Sequence[object]) -> pa.Table:
+        start = dt.datetime.combine(day, dt.time(10), dt.UTC)
+        rows = range(121)
+        values = {
+            "vin": [vin for _ in rows],
+            "make": ["Nissan" for _ in rows],
+            "model": ["Leaf e+ 62" for _ in rows],
+            "year": [2020 for _ in rows],
+            "recorded_at": [start + dt.timedelta(minutes=row) for row in rows],
+            "pack_voltage_v": [400.0 for _ in rows],
+            "pack_current_a": [50.0 for _ in rows],
+            "soc_percent": [20 + row / 2 for row in rows],
+            "speed_kmh": [0.0 for _ in rows],
+            "charge_state": ["charging" for _ in rows],
+        }
+        return conform(pa.table(values | columns), LOG_SCHEMA)
+
+    return make

@@ -19,6 +19,8 @@ def _reduce(ufunc: np.ufunc, values: npt.NDArray, first: Integers, stop: Integer
     filled = stop > first
     result = np.full(len(first), empty, dtype=values.dtype)
     if filled.any():
+        if (stop[:-1] == len(values)).any():  # overlapping ranges: give reduceat a row to stop at
+            values = np.append(values, values[-1:])
         # Pairs (first, stop): reduceat also reduces what lies between two ranges; every second result is dropped.
         edges = np.column_stack([first[filled], stop[filled]]).ravel()
         edges = edges[:-1] if edges[-1] == len(values) else edges
@@ -45,6 +47,11 @@ def range_min(values: Floats, first: Integers, stop: Integers) -> Floats:
 def range_any(flags: Booleans, first: Integers, stop: Integers) -> Booleans:
     """Tell whether any flag of each range is set."""
     return _reduce(np.logical_or, flags, first, stop, False)
+
+
+def range_or(bits: Integers, first: Integers, stop: Integers) -> Integers:
+    """Return the bitwise or of each range; 0 for an empty one."""
+    return _reduce(np.bitwise_or, bits, first, stop, 0)
 
 
 def first_known(values: Floats, first: Integers, stop: Integers) -> Integers:
@@ -87,11 +94,10 @@ def previous_known(known: Booleans) -> Integers:
 
 def starts_of(changes: Booleans) -> tuple[Integers, Integers]:
     """Return (first, stop) of the runs that begin where `changes` is set; its first element counts as set."""
-    if not len(changes):
-        return np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp)
     first = np.flatnonzero(changes)
-    first = first if len(first) and first[0] == 0 else np.concatenate([[0], first])
-    return first, np.append(first[1:], len(changes))
+    if len(changes) and (not len(first) or first[0] > 0):
+        first = np.concatenate([[0], first])
+    return first, np.append(first[1:], len(changes))[: len(first)]
 
 
 def group_median(values: Integers, group: Integers, groups: int, *, lower: bool = False) -> Floats:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy.special import erf
 
+from packwatch.analyze.capacity import SOC_END_SIGMA_PERCENT
 from packwatch.assess.kalman import SHARED_VARIANCE, Floats
 
 # 90 % of a normal distribution lies within this many standard deviations of its mean.
@@ -24,8 +25,11 @@ NEUTRAL_SPEC_CONFIDENCE_MAX = 0.6
 
 # The observations alone must pin the health to this many points (1 sd), else it is the fleet's prior in disguise.
 EVIDENCE_SD_MAX = 6.0
-# Error of one SoC difference on real packs whose BMS is taken as it is, in SoC points: 2.4 at either end.
-WINDOW_SOC_SD = 2.4 * 2**0.5
+# A charge whose error (1 sd, as a share of the health) is above this carries no weight: the part of it that all such
+# charges share exceeds EVIDENCE_SD_MAX, so that even endlessly many could not tell. 8.5 %, a window of 40 %.
+OBSERVATION_SD_MAX = EVIDENCE_SD_MAX / 100 / SHARED_VARIANCE**0.5
+# Error of the SoC difference of one window, SoC points.
+WINDOW_SOC_SD = SOC_END_SIGMA_PERCENT * 2**0.5
 # A single charge over this share of the battery passes EVIDENCE_SD_MAX (57 %).
 SUFFICIENT_WINDOW_PERCENT = 100 * WINDOW_SOC_SD / EVIDENCE_SD_MAX
 
@@ -78,7 +82,9 @@ def missing_evidence(
     """
     needed = f"a charge over at least {SUFFICIENT_WINDOW_PERCENT:.0f} % of the battery"
     needed_lfp = "a charge from below 12 % until the battery is full"
-    cases = ["The nominal capacity of this vehicle type is not known, so a measured capacity has nothing to compare with."]
+    cases = [
+        "The nominal capacity of this vehicle type is not known, so a measured capacity has nothing to compare with."
+    ]
     for need in (needed, needed_lfp):
         cases += [
             f"Needs {need}; no charge seen so far.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from packwatch.analyze.capacity import LFP_KNEE_SOC_PERCENT, SOC_END_SIGMA_LFP_PERCENT
 from packwatch.assess import confidence, kalman
 from packwatch.assess.kalman import DAYS_PER_YEAR, Floats
 from packwatch.errors import UsageError
@@ -26,20 +28,8 @@ Integers = npt.NDArray[np.int64]
 METHOD_VERSION = "capacity-1"
 REFERENCE_SOURCE = "catalogue nominal"
 
-# Fleet curve: a new battery has 100 %, then FLEET_RATE. Spread (1 sd): 3 points when new, and single models lose between
-# 1.0 and 4.2 points a year (Geotab 2015 to 2025), about 0.8 (1 sd) around the mean, for as long as they live.
-NEW_HEALTH = 100.0
-NEW_HEALTH_SD = 3.0
-FADE_SPREAD_PER_YEAR = 0.8
-# Health of a vehicle of unknown model year, % : mean and sd of a fleet of mixed age.
-UNKNOWN_YEAR_HEALTH = 90.0
-UNKNOWN_YEAR_SD = 8.0
-
 # Relative error (1 sd) below which no single charge is believed: SoC at a full-charge anchor is good to 0.5 points.
 OBSERVATION_SD_MIN = 0.005
-# LFP: between these SoC the voltage is flat and the BMS can hardly correct its count; an end there adds this error, points.
-LFP_KNEE_PERCENT = 12.0
-LFP_PLATEAU_SD = 4.5
 
 # The rate is the fleet's while its variance is above this share of what it would be without data.
 RATE_IS_PRIOR_SHARE = 0.8
@@ -71,7 +61,12 @@ class _Rows:
     ids: pd.Index  # the vehicles, sorted; `vehicle` counts in it
     vehicle: Integers
     day: Integers  # days since 1970-01-01
-    values: dict[str, Floats]  # by column of `days`
+    columns: dict[str, Floats]  # the other columns of `days`
+
+    def dates(self) -> list[tuple[int, int, int]]:
+        """Return each date (days since 1970-01-01) with the stretch of entries, begin to end, that is of it."""
+        day, begin = np.unique(self.day, return_index=True)
+        return list(zip(day.tolist(), begin.tolist(), [*begin.tolist(), len(self.day)][1:], strict=True))
 
 
 @dataclass(frozen=True)
@@ -117,7 +112,9 @@ def assess_days(
     state, totals, last = _start(_with_columns(previous, _PREVIOUS), rows, specs)
     charges = _charges(_with_columns(sessions, _SESSIONS), rows)
     charge_count = np.bincount(charges["row"], minlength=len(rows.day))
-    return _reports(rows, specs, *_recurse(rows, _observations(charges, rows, specs), charge_count, state, totals, last))
+    return _reports(
+        rows, specs, *_recurse(rows, _observations(charges, rows, specs), charge_count, state, totals, last)
+    )
 
 
 def _with_columns(frame: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -147,8 +144,8 @@ def _rows(days: pd.DataFrame) -> _Rows:
     if len(twice):
         place = f"vehicle {ids[vehicle[twice[0]]]} on {_EPOCH + day[twice[0]]}"
         raise UsageError(f"{place}: the day comes twice. Pass each vehicle and log_date once.")
-    values = {name: _floats(days[name])[order] for name in _DAYS[2:]}
-    return _Rows(ids=ids, vehicle=vehicle, day=day, values=values)
+    columns = {name: _floats(days[name])[order] for name in _DAYS[2:]}
+    return _Rows(ids=ids, vehicle=vehicle, day=day, columns=columns)
 
 
 def _specs(vehicles: pd.DataFrame, ids: pd.Index) -> _Specs:
@@ -165,29 +162,14 @@ def _specs(vehicles: pd.DataFrame, ids: pd.Index) -> _Specs:
     )
 
 
-def prior(day: Integers, born: Floats) -> Floats:
-    """Return the state (see `kalman`) of vehicles nothing is known of but their age on `day`.
-
-    100 % minus 2.3 points a year of age, sd (3² + (0.8 age)²)^½ points; N(90, 8²) where the age is unknown. A straight
-    line through fleet averages up to about eight years (81.6 % there); beyond, it is an extrapolation.
-    """
-    age = np.maximum(day - born, 0) / DAYS_PER_YEAR
-    known = np.isfinite(age)
-    spread = FADE_SPREAD_PER_YEAR * age
-    state = np.zeros((kalman.STATE_ROWS, len(day)))
-    state[0] = np.where(known, NEW_HEALTH + kalman.FLEET_RATE * DAYS_PER_YEAR * age, UNKNOWN_YEAR_HEALTH)
-    state[1] = kalman.FLEET_RATE
-    state[2] = np.where(known, NEW_HEALTH_SD * NEW_HEALTH_SD + spread * spread, UNKNOWN_YEAR_SD * UNKNOWN_YEAR_SD)
-    state[4] = kalman.FLEET_RATE_VARIANCE
-    return state
-
-
 def _start(previous: pd.DataFrame, rows: _Rows, specs: _Specs) -> tuple[Floats, dict[str, Floats], Integers]:
     """Return each vehicle's state and totals before its first row, and the day they are of."""
-    first = np.zeros(len(rows.ids), np.int64)
-    first[rows.vehicle[::-1]] = rows.day[::-1]  # written last: the earliest
+    # Rows are sorted by date and every vehicle has one: the first place of each is its earliest day.
+    first = rows.day[np.unique(rows.vehicle, return_index=True)[1]]
     keyed = previous.assign(vehicle_id=previous["vehicle_id"].astype("str"), day=_day_numbers(previous["report_date"]))
-    newest = keyed.sort_values("day").drop_duplicates("vehicle_id", keep="last").set_index("vehicle_id").reindex(rows.ids)
+    newest = (
+        keyed.sort_values("day").drop_duplicates("vehicle_id", keep="last").set_index("vehicle_id").reindex(rows.ids)
+    )
     seen = newest["day"].notna().to_numpy(bool)
     last = np.where(seen, newest["day"].fillna(0).to_numpy(np.int64), first)
     late = np.flatnonzero(seen & (last >= first))
@@ -200,7 +182,7 @@ def _start(previous: pd.DataFrame, rows: _Rows, specs: _Specs) -> tuple[Floats, 
     reference = _floats(newest["reference_capacity_ah"])
     same = (reference == specs.reference_ah) | (np.isnan(reference) & np.isnan(specs.reference_ah))
     kept = seen & same
-    state = np.where(kept, np.stack([_floats(newest[name]) for name in _STATE]), prior(first, specs.born))
+    state = np.where(kept, np.stack([_floats(newest[name]) for name in _STATE]), kalman.prior(first, specs.born))
     for name in ("state_evidence", "observation_count"):
         totals[name] = np.where(kept, totals[name], 0.0)
     totals["charge_cycle_count"] = np.where(seen, totals["charge_cycle_count"], 0.0)
@@ -208,7 +190,7 @@ def _start(previous: pd.DataFrame, rows: _Rows, specs: _Specs) -> tuple[Floats, 
 
 
 def _charges(sessions: pd.DataFrame, rows: _Rows) -> pd.DataFrame:
-    """Return the charge sessions of the days reported on, with `row`, in the order they ended."""
+    """Return the charge sessions of the days reported on, with the `row` each belongs to."""
     charges = sessions[(sessions["kind"] == "charge").to_numpy(bool)]
     codes = rows.ids.get_indexer(charges["vehicle_id"].astype("str"))
     wanted = _day_numbers(charges["log_date"]) * len(rows.ids) + codes
@@ -236,11 +218,11 @@ def _observations(charges: pd.DataFrame, rows: _Rows, specs: _Specs) -> _Observa
     vehicle = rows.vehicle[row]
     capacity = _floats(used["capacity"])
     relative_sd = np.maximum(_floats(used["sigma"]) / capacity, OBSERVATION_SD_MIN)
-    plateau = np.where(specs.is_lfp[vehicle], lfp_plateau_variance(used), 0.0)
+    plateau = np.where(specs.is_lfp[vehicle], lfp_variance_min(used), 0.0)
     begins = np.flatnonzero(np.diff(row, prepend=-1))
     rank = np.arange(len(row)) - np.repeat(begins, np.diff(begins, append=len(row)))
-    relative_variance = relative_sd * relative_sd + plateau
-    believable = np.isfinite(relative_variance)
+    relative_variance = np.maximum(relative_sd * relative_sd, plateau)
+    believable = np.isfinite(relative_variance)  # an LFP window of unknown width is not
     return _Observations(
         row=row[believable],
         rank=rank[believable],
@@ -249,15 +231,17 @@ def _observations(charges: pd.DataFrame, rows: _Rows, specs: _Specs) -> _Observa
     )
 
 
-def lfp_plateau_variance(charges: pd.DataFrame) -> Floats:
-    """Return the relative variance that the flat voltage of LFP adds to each charge: 4.5 SoC points for an end on it.
+def lfp_variance_min(charges: pd.DataFrame) -> Floats:
+    """Return the least relative variance of charges of LFP packs: 5 SoC points for each end on the plateau.
 
-    The start is good below 12 %, the end is good at a full charge; both good adds nothing.
+    The start is good below 12 %, where the voltage falls. The end is good after a full charge, when the BMS has set its
+    count right; a high SoC alone does not show that. Both good demands nothing beyond the charge's own sigma.
     """
-    start_is_flat = ~(_floats(charges["soc_start_percent"]) < LFP_KNEE_PERCENT)
-    end_is_flat = ~charges["full_charge"].fillna(value=False).astype(bool).to_numpy()
-    relative = LFP_PLATEAU_SD / _floats(charges["observed_soc_delta_percent"])
-    return np.where(start_is_flat | end_is_flat, (start_is_flat * 1.0 + end_is_flat) * relative * relative, 0.0)
+    flat_start = ~(_floats(charges["soc_start_percent"]) < LFP_KNEE_SOC_PERCENT)
+    flat_end = ~charges["full_charge"].fillna(value=False).astype(bool).to_numpy()
+    flat = flat_start * 1.0 + flat_end
+    relative = SOC_END_SIGMA_LFP_PERCENT / _floats(charges["observed_soc_delta_percent"])
+    return np.where(flat > 0, flat * relative * relative, 0.0)
 
 
 def _recurse(
@@ -279,24 +263,27 @@ def _recurse(
     obs_day, obs_row = rows.day[observations.row][order], observations.row[order]
     obs_rank, measured = observations.rank[order], observations.measured[order]
     variance = observations.relative_variance[order]
-    dates, begins = np.unique(rows.day, return_index=True)
-    for date, begin, end in zip(dates, begins, np.append(begins, len(rows.day))[1:], strict=True):
+    for date, begin, end in rows.dates():
         who = rows.vehicle[begin:end]
         now = kalman.predict(state[:, who], date - last[who])
         total = {name: totals[name][who] for name in _TOTALS}
         low, high = np.searchsorted(obs_day, [date, date + 1])
         steps = np.searchsorted(obs_rank[low:high], np.arange(obs_rank[low:high].max(initial=-1) + 2)) + low
-        for start, stop in zip(steps[:-1], steps[1:], strict=True):
-            at = obs_row[start:stop] - begin
-            now[:, at], information = kalman.update(now[:, at], measured[start:stop], variance[start:stop])
+        for start, stop in pairwise(steps.tolist()):
+            expected = kalman.expected_relative_variance(
+                now[0, obs_row[start:stop] - begin], measured[start:stop], variance[start:stop]
+            )
+            used = start + np.flatnonzero(expected <= confidence.OBSERVATION_SD_MAX * confidence.OBSERVATION_SD_MAX)
+            at = obs_row[used] - begin
+            now[:, at], information = kalman.update(now[:, at], measured[used], variance[used])
             total["state_evidence"][at] += information
             total["observation_count"][at] += 1
         total["charge_cycle_count"] += charge_count[begin:end]
-        cycles = rows.values["equivalent_full_cycles"][begin:end]
+        cycles = rows.columns["equivalent_full_cycles"][begin:end]
         summed = np.where(np.isnan(cycles), 0.0, cycles) + np.nan_to_num(total["equivalent_full_cycles"], nan=0.0)
         no_sum = np.isnan(cycles) & np.isnan(total["equivalent_full_cycles"])
         total["equivalent_full_cycles"] = np.where(no_sum, np.nan, summed)
-        odometer = rows.values["odometer_km"][begin:end]
+        odometer = rows.columns["odometer_km"][begin:end]
         total["odometer_km"] = np.where(np.isnan(odometer), total["odometer_km"], odometer)
         state[:, who], states[:, begin:end] = now, now
         last[who] = date
@@ -322,14 +309,15 @@ def _reports(rows: _Rows, specs: _Specs, states: Floats, totals: dict[str, Float
     missing = confidence.missing_evidence(
         np.isfinite(reference), charges, count, evidence_sd, specs.is_lfp[rows.vehicle]
     )
-    dates = pd.Series(rows.day.astype("datetime64[D]").astype(object), dtype=object)
+    distinct, place = np.unique(rows.day, return_inverse=True)
+    dates = distinct.astype("datetime64[D]").astype(object)
     vehicle_id = pa.array(rows.ids.astype("str"), pa.string()).take(pa.array(rows.vehicle))
     kinds = pc.binary_join_element_wise("partial_charge", pc.cast(pa.array(count), pa.string()), ":")
     return pd.DataFrame(
         {
-            "report_id": _report_ids(vehicle_id, rows.day),
+            "report_id": _report_ids(rows),
             "vehicle_id": _text(vehicle_id),
-            "report_date": dates,
+            "report_date": pd.Series(dates[place], dtype=object),
             "state_of_health_percent": np.where(enough, soh, np.nan),
             "soh_lower_90_percent": np.where(enough, soh - half, np.nan),
             "soh_upper_90_percent": np.where(enough, soh + half, np.nan),
@@ -345,13 +333,14 @@ def _reports(rows: _Rows, specs: _Specs, states: Floats, totals: dict[str, Float
             "observation_kinds": _text(pc.if_else(pa.array(count > 0), kinds, "")),
             "evidence_status": _text(_choose(enough, "ok", "insufficient_evidence")),
             "evidence_missing": _text(missing),
-            "bms_soh_percent": rows.values["bms_soh_percent"],
+            "bms_soh_percent": rows.columns["bms_soh_percent"],
             "rate_is_prior": var_rate > RATE_IS_PRIOR_SHARE * kalman.FLEET_RATE_VARIANCE,
             "method_version": pd.Series(METHOD_VERSION, index=range(len(rows.day)), dtype="str"),
             **dict(zip(_STATE, states, strict=True)),
             "state_evidence": totals["state_evidence"],
             "odometer_km": totals["odometer_km"],
-        }
+        },
+        copy=False,
     )
 
 
@@ -365,20 +354,23 @@ def _choose(condition: npt.NDArray[np.bool_], yes: str, no: str | None) -> pa.Ar
     return pc.if_else(pa.array(condition), pa.scalar(yes, pa.string()), pa.scalar(no, pa.string()))
 
 
-def _report_ids(vehicle_id: pa.Array, day: Integers) -> pd.Series:
-    """Return `identity.make_id(vehicle_id, date)` of each row, about nine times as fast.
+def _report_ids(rows: _Rows) -> pd.Series:
+    """Return `identity.make_id(vehicle_id, date)` of each row, several times as fast.
 
-    Only the digest itself is taken text by text, because hashing has no array form; the rest is done on arrays.
+    Only the digest itself is taken text by text, because hashing has no array form; the rest is done on arrays, a date
+    at a time so that they stay in the processor's cache.
     """
-    dates = pa.array(np.datetime_as_string(day.astype("datetime64[D]")), pa.string())
-    keys = pc.binary_join_element_wise(vehicle_id, dates, "|").to_pylist()
-    namespace = NAMESPACE.bytes
-    digests = b"".join([hashlib.sha1(namespace + key.encode(), usedforsecurity=False).digest() for key in keys])
-    octets = np.frombuffer(digests, np.uint8).reshape(len(day), 20)[:, :16].copy()
-    octets[:, 6] = octets[:, 6] & 0x0F | 0x50  # version 5
-    octets[:, 8] = octets[:, 8] & 0x3F | 0x80  # RFC 9562 variant
-    digits = np.frombuffer(octets.tobytes().hex().encode(), np.uint8).reshape(len(day), 32)
-    letters = np.full((len(day), 36), ord("-"), np.uint8)
-    letters[:, np.r_[0:8, 9:13, 14:18, 19:23, 24:36]] = digits
-    offsets = np.arange(len(day) + 1, dtype=np.int32) * 36
-    return _text(pa.StringArray.from_buffers(len(day), pa.py_buffer(offsets), pa.py_buffer(letters)))
+    stems = np.array([NAMESPACE.bytes + vehicle_id.encode() + b"|" for vehicle_id in rows.ids] + [b""], dtype=object)
+    letters = np.full((len(rows.day), 36), ord("-"), np.uint8)
+    for day, begin, end in rows.dates():
+        date = str(_EPOCH + day).encode()
+        keys = stems[rows.vehicle[begin:end]].tolist()
+        digests = b"".join([hashlib.sha1(key + date, usedforsecurity=False).digest() for key in keys])
+        octets = np.frombuffer(digests, np.uint8).reshape(end - begin, 20)[:, :16].copy()
+        octets[:, 6] = octets[:, 6] & 0x0F | 0x50  # version 5
+        octets[:, 8] = octets[:, 8] & 0x3F | 0x80  # RFC 9562 variant
+        digits = np.frombuffer(octets.tobytes().hex().encode(), np.uint8).reshape(end - begin, 32)
+        for dashes, (left, right) in enumerate(pairwise([0, 8, 12, 16, 20, 32])):
+            letters[begin:end, left + dashes : right + dashes] = digits[:, left:right]
+    offsets = np.arange(len(rows.day) + 1, dtype=np.int32) * 36
+    return _text(pa.StringArray.from_buffers(len(rows.day), pa.py_buffer(offsets), pa.py_buffer(letters)))

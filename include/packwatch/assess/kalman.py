@@ -36,20 +36,52 @@ FLEET_RATE_VARIANCE = (1.5 / DAYS_PER_YEAR) ** 2
 # wandering above keeps the spread of rates at FLEET_RATE_VARIANCE for ever.
 RATE_MEMORY_DAYS = 2 * FLEET_RATE_VARIANCE / RATE_NOISE
 
+# Fleet curve: a new battery has 100 % and fades at FLEET_RATE. Spread (1 sd): 3 points when new and 0.8 a year of age,
+# because averages of single models lie between 1.0 and 4.2 points a year (Geotab 2015 to 2025).
+NEW_HEALTH = 100.0
+NEW_HEALTH_SD = 3.0
+FADE_SPREAD_PER_YEAR = 0.8
+# Health where the model year is unknown, %: mean and sd of a fleet of mixed age.
+UNKNOWN_YEAR_HEALTH = 90.0
+UNKNOWN_YEAR_SD = 8.0
+
 # Part of an observation's variance that strikes every window of one vehicle alike (its BMS misjudges the same SoC the
 # same way); averaging more windows removes only the rest. `confidence.systematic_variance` adds the shared part back.
 SHARED_VARIANCE = 0.5
-# Normalised innovations above these are trusted less, and much less. Nothing is rejected: if a vehicle really jumped,
-# the surprise fades as the estimate follows.
+# Innovations above these many standard deviations are trusted less, and much less. Nothing is rejected: if a vehicle
+# really is that different, the surprise fades as the estimate follows.
 SURPRISING = 1.7
 INCREDIBLE = 3.5
+INCREDIBLE_FACTOR = 4.0
+# One observation widens the variance of the health at most by this factor, the one at which INCREDIBLE begins, so that
+# absurd observations in a row cannot argue a well known health away.
+HEALTH_DOUBT_MAX = INCREDIBLE_FACTOR
+# A window is never taken for more than 1/this times as wide as the BMS says, however much charge it held.
+NARROWER_MIN = 0.5
+
+
+def prior(day: npt.NDArray[np.int64], born: Floats) -> Floats:
+    """Return the state of vehicles nothing is known of but their age on `day`.
+
+    100 % minus 2.3 points a year of age, sd sqrt(3² + (0.8 age)²) points; N(90, 8²) where the age is unknown. A line
+    through fleet averages up to about eight years (81.6 % there); beyond, it is an extrapolation.
+    """
+    age = np.maximum(day - born, 0) / DAYS_PER_YEAR
+    known = np.isfinite(age)
+    spread = FADE_SPREAD_PER_YEAR * age
+    state = np.zeros((STATE_ROWS, len(day)))
+    state[0] = np.where(known, NEW_HEALTH + FLEET_RATE * DAYS_PER_YEAR * age, UNKNOWN_YEAR_HEALTH)
+    state[1] = FLEET_RATE
+    state[2] = np.where(known, NEW_HEALTH_SD * NEW_HEALTH_SD + spread * spread, UNKNOWN_YEAR_SD * UNKNOWN_YEAR_SD)
+    state[4] = FLEET_RATE_VARIANCE
+    return state
 
 
 def predict(state: Floats, days: npt.NDArray[np.int64]) -> Floats:
     """Carry each vehicle's state `days` days forward without an observation.
 
-    Damped local linear trend, exact for any gap: d(health) = rate dt + noise, d(rate) = (fleet - rate)/memory dt + noise.
-    Two short steps therefore equal one long step up to rounding. With no data the variance of the rate stays
+    Damped local linear trend: d(health) = rate dt + noise, d(rate) = (fleet - rate)/memory dt + noise, solved exactly
+    for any gap, so that two short steps equal one long step up to rounding. With no data the variance of the rate stays
     FLEET_RATE_VARIANCE. Assumes fading without jumps; a replaced pack breaks it.
     """
     soh, rate, var_soh, cov, var_rate = state
@@ -80,14 +112,29 @@ def _forgotten_share(days: npt.NDArray[np.int64]) -> Floats:
     return np.array(table, dtype=np.float64)[place]
 
 
+def expected_relative_variance(soh: Floats, measured: Floats, relative_variance: Floats) -> Floats:
+    """Return the squared relative error that a charge of this many Ah should have at the predicted health `soh`.
+
+    The error of a charge is an error of its SoC window, relative to the width of it. The width that the BMS reports has
+    that very error in it; the width to expect from Ah and predicted health, measured/soh times the former, has not.
+    Choosing or weighing charges by the former would prefer those that by chance show a low capacity.
+    """
+    narrower = np.maximum(soh / measured, NARROWER_MIN)
+    return relative_variance * narrower * narrower
+
+
 def update(state: Floats, measured: Floats, relative_variance: Floats) -> tuple[Floats, Floats]:
     """Correct each vehicle's state by one observed capacity.
 
     A charge counts Ah well and SoC badly, and capacity has the bad number in its denominator: what has symmetric noise
-    is SoC per Ah, 1/`measured`. The observation is therefore taken in the reciprocal, linearised at the predicted health
-    p: innovation p (1 - p/z), variance r² p⁴/z². For small r this is z - p with variance (r z)²; for wide r it avoids
-    that windows which by chance show a low capacity also claim a small error and pull the health down (by 3 r²: 1.4
-    points for windows of half the battery).
+    is SoC per Ah, 1/z. The observation is therefore taken in the reciprocal, linearised at the predicted health p:
+    innovation p (1 - p/z), variance r² p⁴/z². For small r this is z - p with variance (r z)². For large r it avoids
+    that windows which by chance show a low capacity also claim a small error and pull the health down (by about 3 r²:
+    1.4 points for windows of half the battery and 3.4 points of SoC error).
+
+    A surprise widens what was expected, health and observation each in proportion to its part of the expected variance.
+    Of a well known vehicle that is the observation: an outlier hardly counts. Of a new one it is as much the prior, up
+    to HEALTH_DOUBT_MAX: a battery far from the fleet's is believed after a few charges instead of fought as an outlier.
 
     Args:
         state: predicted state, all finite.
@@ -100,10 +147,12 @@ def update(state: Floats, measured: Floats, relative_variance: Floats) -> tuple[
     """
     soh, rate, var_soh, cov, var_rate = state
     innovation = soh * (1 - soh / measured)
-    steepness = soh * soh / measured
-    variance = relative_variance * steepness * steepness
+    variance = soh * soh * expected_relative_variance(soh, measured, relative_variance)
     own = (1 - SHARED_VARIANCE) * variance
-    doubt = doubt_factor(np.abs(innovation) / np.sqrt(var_soh + own))
+    expected = var_soh + own
+    excess = doubt_factor(np.abs(innovation) / np.sqrt(expected)) - 1
+    var_soh = var_soh * (1 + np.minimum(excess, HEALTH_DOUBT_MAX - 1) * (var_soh / expected))
+    doubt = 1 + excess * (own / expected)
     own = own * doubt
     total = var_soh + own
     gain_soh, gain_rate = var_soh / total, cov / total
@@ -120,7 +169,9 @@ def update(state: Floats, measured: Floats, relative_variance: Floats) -> tuple[
 
 
 def doubt_factor(surprise: Floats) -> Floats:
-    """Return what the variance of an observation is multiplied by, given its normalised innovation (absolute, in sd)."""
+    """Return what the variance of an innovation is multiplied by, given its size in standard deviations."""
     return np.where(
-        surprise > INCREDIBLE, 4 * (surprise / INCREDIBLE) * (surprise / INCREDIBLE), np.maximum(surprise / SURPRISING, 1)
+        surprise > INCREDIBLE,
+        INCREDIBLE_FACTOR * (surprise / INCREDIBLE) * (surprise / INCREDIBLE),
+        np.maximum(surprise / SURPRISING, 1),
     )

@@ -96,12 +96,14 @@ def divide(objects: pd.DataFrame, batch_bytes: int) -> pd.DataFrame:
     The id is a digest of the keys and etags in the batch, so planning the same objects again gives the same id.
     """
     ordered = objects.sort_values("object_key", ignore_index=True)
+    if ordered.empty:
+        return ordered.assign(batch_id=[])
     # A batch ends with the object that fills it, so an object larger than a batch gets one of its own or ends one.
     full = (ordered["size_bytes"].cumsum() - ordered["size_bytes"]) // batch_bytes
     number = np.maximum(full.to_numpy(), np.arange(len(ordered)) // BATCH_OBJECTS_MAX)
     starts = np.flatnonzero(np.diff(number, prepend=-1))
     lines = (ordered["object_key"] + " " + ordered["etag"]).to_numpy(dtype=object)
-    ids = [hashlib.sha256("\n".join(part).encode()).hexdigest()[:16] for part in np.split(lines, starts[1:]) if len(part)]
+    ids = [hashlib.sha256("\n".join(part).encode()).hexdigest()[:16] for part in np.split(lines, starts[1:])]
     sizes = np.diff(np.append(starts, len(ordered)))
     return ordered.assign(batch_id=np.repeat(np.array(ids, dtype=object), sizes))
 

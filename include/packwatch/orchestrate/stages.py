@@ -6,7 +6,7 @@ Imported inside the tasks only, because it brings pandas and Great Expectations 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from packwatch.config import settings
@@ -14,8 +14,15 @@ from packwatch.load import warehouse
 from packwatch.orchestrate.services import open_lake, open_warehouse
 
 
-def ingest(partition_key: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Plan the arrival day `partition_key`; return its batches."""
+def arrival_day(dag_run: Any) -> date:
+    """Return the day a run is about: its partition, or for a run started by hand without one the day before it."""
+    if dag_run.partition_key:
+        return date.fromisoformat(dag_run.partition_key)
+    return dag_run.run_after.date() - timedelta(days=1)
+
+
+def ingest(dag_run: Any, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Plan the arrival day of a run; return its batches."""
     from packwatch.ingest.plan import plan_day
 
     with open_warehouse() as connection:
@@ -23,7 +30,7 @@ def ingest(partition_key: str, params: Mapping[str, Any]) -> list[dict[str, Any]
         return plan_day(
             connection,
             open_lake(),
-            date.fromisoformat(partition_key),
+            arrival_day(dag_run),
             settings(),
             reprocess=params["reprocess"],
             makes=params["makes"],
@@ -64,10 +71,10 @@ def assess(loaded: Mapping[str, Any]) -> list[str]:
         return assess_shard(connection, loaded["shard"])
 
 
-def publish(partition_key: str, run_id: str, report_days: Iterable[Iterable[str]]) -> dict[str, Any]:
+def publish(dag_run: Any, report_days: Iterable[Iterable[str]]) -> dict[str, Any]:
     """Close the night; return its books."""
     from packwatch.publish.books import close_night
 
     days = sorted({day for of_shard in report_days for day in of_shard})
     with open_warehouse() as connection:
-        return close_night(connection, partition_key, run_id, days)
+        return close_night(connection, arrival_day(dag_run).isoformat(), dag_run.run_id, days)

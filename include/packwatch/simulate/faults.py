@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from packwatch.simulate.fleet import Vehicle, VehicleType
+    from packwatch.simulate.fleet import Vehicle
+    from packwatch.simulate.vehicle_types import VehicleType
 
 HOUR_S = 3600
 DAY_S = 86_400
@@ -85,7 +86,7 @@ KINDS: dict[str, FaultKind] = {
 }
 DRIFT_AT_START = 0.05  # share of its capacity the drifting cell has lost against the others at the first row
 FAULTS_PER_48 = len(KINDS)
-STUCK_CURRENT_S = 36 * HOUR_S  # long enough to cover a charge
+STUCK_MARGIN_S = 1 * HOUR_S  # a stuck current begins this long before a charge and ends as long after it
 
 
 def assign_faults(
@@ -112,8 +113,7 @@ def draw_fault(name: str, kind: VehicleType, rng: np.random.Generator, start_s: 
     places = {"cell": kind.cells, "probe": kind.probes, "pack": 0}[spec.place]
     number = int(rng.integers(1, places + 1)) if places else 0
     onset = start_s + int(spec.starts * days * DAY_S)
-    end = min(onset + STUCK_CURRENT_S, start_s + days * DAY_S) if name == "current_stuck" else None
-    return Fault(name, number, onset, end, round(float(rng.uniform(spec.low, spec.high)), 3))
+    return Fault(name, number, onset, None, round(float(rng.uniform(spec.low, spec.high)), 3))
 
 
 def drift_share(fault: Fault, time_s: np.ndarray, start_s: int, end_s: int) -> np.ndarray:
@@ -160,15 +160,19 @@ def thermal_event(probes_c: np.ndarray, time_s: np.ndarray, fault: Fault, peak_s
     return probes_c + excess * shape[:, None] * weight
 
 
+def hold_probe(fault: Fault, probes_c: np.ndarray, time_s: np.ndarray) -> Fault:
+    """Return a stuck probe's fault with the value it holds: the one at its onset, °C."""
+    row = min(int(np.searchsorted(time_s, fault.onset_s)), len(time_s) - 1)
+    return replace(fault, value=round(float(probes_c[row, fault.number - 1]), 1))
+
+
 def break_probe(probes_c: np.ndarray, time_s: np.ndarray, vehicle: Vehicle) -> np.ndarray:
     """Return what the probes report when one is stuck or has an offset."""
     reported = probes_c.copy()
     if offset := vehicle.fault("probe_offset"):
         reported[:, offset.number - 1] += offset.value
     if stuck := vehicle.fault("probe_stuck"):
-        late = time_s >= stuck.onset_s
-        if late.any():
-            reported[late, stuck.number - 1] = probes_c[np.argmax(late), stuck.number - 1]
+        reported[time_s >= stuck.onset_s, stuck.number - 1] = stuck.value
     return reported
 
 
@@ -194,9 +198,9 @@ def describe(fault: Fault) -> dict[str, object]:
     }
 
 
-def with_onset(fault: Fault, onset_s: int) -> Fault:
-    """Return the fault with the onset that came out of the simulation."""
-    return replace(fault, onset_s=onset_s)
+def placed(fault: Fault, onset_s: int, end_s: int | None) -> Fault:
+    """Return the fault with the period that came out of the simulation."""
+    return replace(fault, onset_s=onset_s, end_s=end_s)
 
 
 def _iso(seconds: int) -> str:

@@ -1,22 +1,15 @@
-"""Who is in the demo fleet: vehicle types, ages, climates, habits and health, drawn from a seed.
-
-The table is frozen here on purpose: the pipeline looks vehicles up in its own catalogue, and a simulator that shared
-that catalogue could never reveal a wrong row in it.
-"""
+"""Who is in the demo fleet: vehicles with their ages, climates, habits, health and faults, drawn from a seed."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Literal
 
 import numpy as np
 
 from packwatch.simulate.faults import Fault, assign_faults
-
-Chemistry = Literal["NMC", "NCA", "LFP", "LMO"]
-Cooling = Literal["liquid", "air", "none"]
+from packwatch.simulate.vehicle_types import TYPES, VehicleType
 
 KM_PER_YEAR = (9_000.0, 24_000.0)
 # Capacity lost per year of age, points; the loss slows down with age (exponent below). Field studies of mixed
@@ -25,88 +18,16 @@ LOSS_POINTS_PER_YEAR: dict[str, tuple[float, float]] = {
     "NMC": (1.4, 2.6),
     "NCA": (1.6, 2.8),
     "LFP": (1.0, 2.0),
-    "LMO": (3.0, 3.9),
+    "LMO": (2.3, 3.1),
 }
 LOSS_EXPONENT = 0.85
 HOT_EXTRA_POINTS_PER_YEAR = 0.4
-# Share of nominal energy that a kilometre costs is not needed to a percent: it only sets the cycles done so far.
+# Consumption over the life so far; it only sets the cycles done before the first row.
 LIFETIME_KWH_PER_KM = 0.17
 VIN_CHARACTERS = "ABCDEFGHJKLMNPRSTUVWXYZ0123456789"  # I, O and Q are not allowed in a VIN
 VIN_LENGTH = 17
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """Seconds between two logged rows, by what the vehicle is doing."""
-
-    drive_s: int
-    ac_s: int
-    dc_s: int
-    parked_s: int
-
-
-@dataclass(frozen=True)
-class VehicleType:
-    """What all vehicles of a type have in common; `share` is their number in a fleet of 48."""
-
-    make: str
-    model: str
-    years: tuple[int, int]
-    chemistry: Chemistry
-    cells: int
-    capacity_ah: float
-    energy_kwh: float
-    cell_min_v: float
-    cell_max_v: float
-    cooling: Cooling
-    mass_kg: float
-    drag_area_m2: float
-    ac_kw: float
-    dc_kw: float
-    motor_kw: float
-    probes: int
-    sampling: Sampling
-    soc_step_percent: float
-    share: int
-    wmi: str
-    leafspy: bool = False
-    cell_lists: bool = True
-    insulation: bool = False
-    charge_state: bool = True
-    bms_soh: bool = False
-    bms_capacity: bool = False
-    probe_step_c: float = 1.0
-
-
-TYPES: tuple[VehicleType, ...] = (
-    # fmt: off
-    VehicleType("Tesla", "Model 3 LR", (2019, 2023), "NCA", 96, 230, 75, 2.97, 4.20, "liquid", 1850, 0.51, 11, 150,
-                200, 4, Sampling(10, 60, 10, 600), 0.5, 5, "5YJ", cell_lists=False, probe_step_c=0.5),
-    VehicleType("Tesla", "Model 3 RWD LFP", (2021, 2023), "LFP", 106, 161, 55, 2.80, 3.65, "liquid", 1760, 0.51, 11, 120,
-                150, 6, Sampling(10, 30, 10, 600), 0.5, 5, "LRW", bms_capacity=True, probe_step_c=0.5),
-    VehicleType("BMW", "i3 120 Ah", (2018, 2022), "NMC", 96, 120, 37.9, 2.79, 4.21, "liquid", 1350, 0.69, 11, 49,
-                100, 8, Sampling(10, 30, 10, 600), 0.5, 5, "WBY", insulation=True, bms_soh=True),
-    VehicleType("Nissan", "Leaf 40", (2018, 2022), "NMC", 96, 115, 39, 2.50, 4.22, "none", 1640, 0.64, 6.6, 46,
-                100, 3, Sampling(20, 60, 20, 600), 0.01, 4, "SJN", leafspy=True, bms_soh=True, probe_step_c=0.1),
-    VehicleType("Renault", "Zoe ZE40", (2016, 2019), "NMC", 96, 131, 41, 2.70, 4.22, "air", 1550, 0.75, 22, 0,
-                75, 6, Sampling(30, 30, 30, 600), 1.0, 4, "VF1", insulation=True, charge_state=False, bms_soh=True),
-    VehicleType("Hyundai", "Kona 64", (2018, 2023), "NMC", 98, 180, 64, 2.95, 4.25, "liquid", 1770, 0.72, 11, 75,
-                145, 5, Sampling(10, 30, 10, 300), 0.5, 5, "KMH", insulation=True, bms_soh=True),
-    VehicleType("Volkswagen", "ID.3 Pro 58", (2020, 2023), "NMC", 108, 156, 58, 2.70, 4.25, "liquid", 1830, 0.66, 11, 100,
-                145, 6, Sampling(20, 60, 20, 600), 1.0, 5, "WVW", insulation=True),
-    VehicleType("Nissan", "Leaf e+ 62", (2019, 2022), "NMC", 96, 176, 59, 2.50, 4.22, "none", 1780, 0.64, 6.6, 70,
-                150, 3, Sampling(20, 60, 20, 600), 0.01, 3, "SJN", leafspy=True, bms_soh=True, probe_step_c=0.1),
-    VehicleType("Renault", "Zoe ZE50", (2019, 2023), "NMC", 96, 156, 52, 2.70, 4.25, "air", 1590, 0.75, 22, 46,
-                90, 6, Sampling(20, 30, 10, 600), 1.0, 4, "VF1", insulation=True, charge_state=False, bms_soh=True),
-    VehicleType("BYD", "Atto 3", (2022, 2024), "LFP", 126, 150, 60.5, 2.80, 3.65, "liquid", 1830, 0.75, 7, 80,
-                140, 8, Sampling(30, 30, 10, 600), 1.0, 3, "LGX", insulation=True, bms_soh=True),
-    VehicleType("Nissan", "Leaf 24", (2013, 2016), "LMO", 96, 65, 21.3, 2.50, 4.22, "none", 1530, 0.68, 3.6, 44,
-                75, 3, Sampling(20, 60, 20, 600), 0.01, 3, "SJN", leafspy=True, bms_soh=True, probe_step_c=0.1),
-    # No catalogue knows this one: the pipeline must cope with a type it has no specification for.
-    VehicleType("Vireo", "Lumo 52", (2021, 2023), "NMC", 100, 142, 52, 2.80, 4.25, "liquid", 1650, 0.66, 11, 80,
-                120, 4, Sampling(20, 60, 20, 600), 1.0, 2, "XA9"),
-    # fmt: on
-)
 FLEET_SIZE = sum(vehicle_type.share for vehicle_type in TYPES)
 
 
@@ -148,9 +69,9 @@ class Habit:
     dc_share: float
 
 
-COMMUTER = Habit("commuter", 2, (0.18, 0.34), 0.6, (0.38, 0.55), (0.8, 0.9), 4, 0.05)
-FAMILY = Habit("family", 4, (0.14, 0.28), 1.2, (0.32, 0.50), (0.8, 0.9, 1.0), 3, 0.10)
-DELIVERY = Habit("delivery", 5, (0.35, 0.50), 0.3, (0.60, 0.75), (0.9, 1.0), 3, 0.10)
+COMMUTER = Habit("commuter", 2, (0.24, 0.38), 0.6, (0.35, 0.50), (0.8, 0.9), 4, 0.05)
+FAMILY = Habit("family", 4, (0.18, 0.32), 1.2, (0.32, 0.45), (0.8, 0.9, 1.0), 3, 0.10)
+DELIVERY = Habit("delivery", 5, (0.38, 0.52), 0.4, (0.45, 0.65), (0.9, 1.0), 3, 0.10)
 TAXI = Habit("taxi", 6, (0.45, 0.65), 0.9, (0.50, 0.65), (0.8, 0.9), 5, 0.60)
 HABITS = (COMMUTER, FAMILY, DELIVERY, TAXI)
 HABIT_SHARES = (0.4, 0.25, 0.2, 0.15)
@@ -235,7 +156,7 @@ def draw_vehicle(index: int, kind: VehicleType, file_format: str, seed: int, tod
         current_gain=1 + float(rng.normal(0, 0.003)),
         current_offset_a=float(rng.normal(0, 0.05)),
         bms_soh_error=float(rng.normal(0, 1.5)),
-        soc_error_percent=float(rng.uniform(0.8, 1.6)),
+        soc_error_percent=float(rng.uniform(1.0, 2.0)),
         file_format=file_format,
     )
 
@@ -250,12 +171,11 @@ def draw_fleet(vehicles: int, seed: int, first_day: date, days: int) -> list[Veh
         fleet.append(draw_vehicle(index, kind, file_format, seed, first_day))
     rng = np.random.default_rng([seed, math.ceil(len(fleet) / FLEET_SIZE), 99])
     return [
-        _suit(vehicle, faults)
-        for vehicle, faults in zip(fleet, assign_faults(fleet, rng, first_day, days), strict=True)
+        suit(vehicle, faults) for vehicle, faults in zip(fleet, assign_faults(fleet, rng, first_day, days), strict=True)
     ]
 
 
-def _suit(vehicle: Vehicle, faults: tuple[Fault, ...]) -> Vehicle:
+def suit(vehicle: Vehicle, faults: tuple[Fault, ...]) -> Vehicle:
     """Give a vehicle its faults, and what each needs to show: an age, a habit, a charge never too low."""
     kinds = {fault.kind for fault in faults}
     changed = replace(vehicle, faults=faults)

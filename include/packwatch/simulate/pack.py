@@ -43,7 +43,7 @@ TAU1_S, TAU2_S = 40.0, 1200.0
 RESISTANCE_B_K = 2500.0
 RESISTANCE_REFERENCE_K = 298.15
 RESISTANCE_GROWTH = 2.0  # relative growth of resistance per relative loss of capacity
-CHARGE_LIMIT_ABOVE_OCV_V = 0.02  # the charger's constant-voltage level above the full cell's rest voltage
+CHARGE_LIMIT_ABOVE_OCV_V = 0.006  # the charger's constant-voltage level above the full cell's rest voltage
 
 # Spread of healthy cells, standard deviations; draws are cut at two of them as a maker's selection would.
 CELL_CAPACITY_SPREAD = 0.003
@@ -62,7 +62,7 @@ EXCHANGE_HOURS: dict[str, tuple[float, float, float, float]] = {
 COOLANT_RANGE_C = (17.0, 29.0)
 PROBE_GRADIENT = 0.035
 PROBE_OFFSET_K = 0.35
-PROBE_NOISE_K = 0.08
+PROBE_NOISE_K = 0.04
 HOT_SPOT_TAU_S = 480.0
 HOT_SPOT_FULL_C_RATE = 0.25
 

@@ -25,7 +25,17 @@ import psycopg
 from psycopg import sql
 
 from packwatch.errors import ServiceUnreachable, UsageError
-from packwatch.stack.processes import Check, ending, log_tail, nothing_to_check, send, spawn, wait_gone, wait_until
+from packwatch.stack.processes import (
+    Check,
+    ending,
+    log_tail,
+    nothing_to_check,
+    send,
+    spawn,
+    wait_gone,
+    wait_until,
+    works_in,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -159,20 +169,13 @@ def stop_leftovers(data: Path) -> None:
     Postgres would refuse to start when the pid in the file lives again as another process, which is common in
     containers; and it must never be started over living backends.
     """
-    working_here = [process for process in psutil.process_iter() if _works_in(process, data)]
+    working_here = [process for process in psutil.process_iter() if works_in(process, data)]
     send(working_here, signal.SIGINT)
     left = wait_gone(working_here, FAST_STOP_S)
     send(left, signal.SIGKILL)
     if wait_gone(left, FAST_STOP_S):
         raise ServiceUnreachable(f"{data}: a Postgres process survives SIGKILL (pid {left[0].pid})")
     (data / "postmaster.pid").unlink(missing_ok=True)
-
-
-def _works_in(process: psutil.Process, data: Path) -> bool:
-    try:
-        return process.name().startswith("postgres") and process.cwd() == str(data)
-    except (psutil.Error, OSError):
-        return False
 
 
 def _create_cluster(

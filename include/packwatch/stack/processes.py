@@ -2,7 +2,8 @@
 
 Every process of a stack carries `PACKWATCH_STACK=<id>` in its environment, where the id belongs to one state folder.
 That is how orphans are told apart from everybody else's processes, also from those of another stack on this machine.
-Postgres backends overwrite their environment; they are known by their working directory, the data folder.
+Two kinds hide their environment: Postgres backends overwrite it, they are known by their working directory, the data
+folder; Airflow's workers forbid reading it, they are known by their session, which starts with a process of ours.
 """
 
 from __future__ import annotations
@@ -156,36 +157,63 @@ def log_tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:
     return "\n".join([f"{log}, last lines:", *(f"    {line}" for line in last)])
 
 
-def members(state_dir: Path, *, data_dir: Path | None = None) -> list[psutil.Process]:
+def members(
+    state_dir: Path, *, data_dir: Path | None = None, leaders: Mapping[int, float] | None = None
+) -> list[psutil.Process]:
     """Return the living processes of the stack in `state_dir`, without the calling process and its ancestors.
 
     Args:
         state_dir: State folder of the stack.
         data_dir: Postgres data folder; processes called postgres that work there count as well.
+        leaders: Pids of processes the stack started, each in a session of its own, and when they were created;
+            everything in their sessions counts as well, also when the leader itself is gone.
     """
     marker = stack_id(state_dir)
     mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
-        if process.pid in mine:
-            continue
-        with contextlib.suppress(psutil.Error, OSError):
-            if _belongs(process, marker, data_dir):
-                found[process.pid] = process
+        if process.pid not in mine and (
+            _is_marked(process, marker)
+            or (data_dir is not None and works_in(process, data_dir))
+            or _is_in_session(process, leaders or {})
+        ):
+            found[process.pid] = process
     for process in list(found.values()):
-        # A task may start programs with an environment of its own: they are found as children.
+        # A task may start programs with an environment and session of its own: they are found as children.
         with contextlib.suppress(psutil.Error, OSError):
             found.update({child.pid: child for child in process.children(recursive=True) if child.pid not in mine})
-    return [process for process in found.values() if _is_alive(process)]
+    return [process for process in found.values() if is_alive(process)]
 
 
-def _belongs(process: psutil.Process, marker: str, data_dir: Path | None) -> bool:
-    if data_dir is not None and process.name().startswith("postgres") and process.cwd() == str(data_dir):
-        return True
-    return process.environ().get(MARKER) == marker
+def _is_marked(process: psutil.Process, marker: str) -> bool:
+    try:
+        return process.environ().get(MARKER) == marker
+    except (psutil.Error, OSError):
+        return False
 
 
-def _is_alive(process: psutil.Process) -> bool:
+def works_in(process: psutil.Process, data_dir: Path) -> bool:
+    """Tell whether this is a Postgres process of the cluster in `data_dir`."""
+    try:
+        return process.name().startswith("postgres") and process.cwd() == str(data_dir)
+    except (psutil.Error, OSError):
+        return False
+
+
+def _is_in_session(process: psutil.Process, leaders: Mapping[int, float]) -> bool:
+    try:
+        session = os.getsid(process.pid)
+        started = leaders.get(session)
+        if started is None or process.create_time() < started:
+            return False
+        # While anything of the session lives its number is not given away; a leader created later is a stranger.
+        return not psutil.pid_exists(session) or abs(psutil.Process(session).create_time() - started) < 1
+    except (psutil.Error, OSError):
+        return False
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Tell whether this very process still runs."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
@@ -202,10 +230,10 @@ def send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
 def wait_gone(processes: Iterable[psutil.Process], timeout_s: float) -> list[psutil.Process]:
     """Wait until the processes are gone and return those that are not after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
-    left = [process for process in processes if _is_alive(process)]
+    left = [process for process in processes if is_alive(process)]
     while left and time.monotonic() < deadline:
         time.sleep(POLL_S)
-        left = [process for process in left if _is_alive(process)]
+        left = [process for process in left if is_alive(process)]
     return left
 
 
