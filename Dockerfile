@@ -58,10 +58,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/packwatch/dags \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/packwatch/plugins \
-    AIRFLOW__CORE__LOAD_EXAMPLES=False \
-    # Neither Airflow nor Great Expectations reports on its use.
-    AIRFLOW__USAGE_DATA_COLLECTION__ENABLED=False \
-    GX_ANALYTICS_ENABLED=False
+    AIRFLOW__CORE__LOAD_EXAMPLES=False
 
 # The command `packwatch`, which messages and the runbook name. The logs' folder exists, with its owner, before a volume
 # is put over it, so that the volume gets the same owner.

@@ -19,7 +19,7 @@ objects. Anything else is a service: see the connection it names, then clear the
 
 from __future__ import annotations
 
-from airflow.sdk import CronPartitionTimetable, Param, dag, task, task_group
+from airflow.sdk import CronPartitionTimetable, Param, dag, task
 
 from packwatch.config import settings
 from packwatch.orchestrate.assets import HEALTH_REPORTS
@@ -72,18 +72,16 @@ def battery_health_daily() -> None:
         return stages.assess(loaded)
 
     @task(outlets=[HEALTH_REPORTS])
-    def publish(report_days, dag_run=None):
+    def publish(batches, report_days, dag_run=None):
         from packwatch.orchestrate import stages
 
         return stages.publish(dag_run, report_days)
 
-    @task_group(prefix_group_id=False)
-    def shards(shard):
-        return assess(load(analyze(shard)))
-
-    health = shards.expand(shard=list(range(settings().shards)))
-    validate.expand(batch=ingest()) >> health
-    publish(health)
+    batches = ingest()
+    # Each stage waits for the one before it: inside a mapped task group, `all_done` would not wait for `validate`.
+    analyzed = analyze.expand(shard=list(range(settings().shards)))
+    validate.expand(batch=batches) >> analyzed
+    publish(batches, assess.expand(loaded=load.expand(analyzed=analyzed)))
 
 
 battery_health_daily()

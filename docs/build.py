@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from packwatch.ingest.formats import FORMATS
+from packwatch.ingest.formats import ADAPTERS
 from packwatch.load import warehouse
 from packwatch.schema import COLUMNS, Column
 from packwatch.validate.rules import RULES
@@ -68,11 +68,11 @@ def tables() -> str:
     }
     parts = []
     for name, body in re.findall(r"CREATE TABLE (\w+) \(\n(.*?)\n\)", text, flags=re.S):
-        columns = re.findall(r"^    ([a-z_0-9]+) ([A-Z][A-Z ]*(?:\([\d, ]+\))?(?: \[\])?)", body, flags=re.M)
+        columns = re.findall(
+            r"^    ([a-z_0-9]+) ((?:DOUBLE PRECISION|[A-Z]+)(?:\([\d, ]+\))?(?: \[\])?)", body, flags=re.M
+        )
         lines = [
-            f"| `{column}` | {kind.replace(' NOT', '').replace(' PRIMARY', '').replace(' DEFAULT', '').strip().lower()} "
-            f"| {column_comments.get((name, column), '')} |"
-            for column, kind in columns
+            f"| `{column}` | {kind.lower()} | {column_comments.get((name, column), '')} |" for column, kind in columns
         ]
         parts.append(f"### `{name}`\n{comments[name]}\n\n| column | type | meaning |\n|---|---|---|\n" + "\n".join(lines))
     views = "\n".join(f"| `{name}` | {comment} |" for name, comment in comments.items() if name.startswith("bi."))
@@ -92,7 +92,7 @@ def dags_page() -> str:
 def readme() -> str:
     """Return README.md with its table of formats up to date."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = "\n".join(f"| `{item.name}` | {item.summary} |" for item in FORMATS)
+    rows = "\n".join(f"| `{item.format}` | {item.title} |" for item in ADAPTERS)
     table = f"<!-- formats -->\n| format | what it is |\n|---|---|\n{rows}\n<!-- /formats -->"
     return re.sub(r"<!-- formats -->.*<!-- /formats -->", lambda _: table, text, flags=re.S)
 

@@ -85,10 +85,10 @@ def analyze(
 @explained
 def formats() -> None:
     """List the log formats that can be read."""
-    from packwatch.ingest.formats import FORMATS
+    from packwatch.ingest.formats import ADAPTERS
 
-    for log_format in FORMATS:
-        typer.echo(f"{log_format.name:18} {log_format.summary}")
+    for adapter in ADAPTERS:
+        typer.echo(f"{adapter.format:18} {adapter.title}")
 
 
 @app.command()
@@ -150,7 +150,7 @@ def up(state: StateDir = STATE_DIR) -> None:
 @explained
 def down(state: StateDir = STATE_DIR) -> None:
     """Stop what `up` or `demo` started; the data stays."""
-    from packwatch.stack import stop_stack
+    from packwatch.stack.control import stop_stack
 
     stopped = stop_stack(state.resolve())
     typer.echo("stopped" if stopped else "nothing was running")
@@ -163,7 +163,7 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Stop the stack and remove its data."""
-    from packwatch.stack import clean_stack
+    from packwatch.stack.control import clean_stack
 
     if not yes:
         typer.confirm(f"Remove the database, the lake and the logs in {state}?", abort=True)
@@ -182,7 +182,7 @@ def warehouse_dsn(dsn: str | None, state: Path) -> str:
     Raises:
         UsageError: neither is there.
     """
-    from packwatch.stack import running_stack
+    from packwatch.stack.control import running_stack
 
     if dsn:
         return dsn

@@ -24,10 +24,13 @@ from packwatch.ingest.lake import Lake
 from packwatch.load import warehouse
 from packwatch.publish.night import print_night
 from packwatch.simulate import simulate
-from packwatch.stack import Stack, api, running_stack, start_stack, stop_stack
+from packwatch.stack import api
+from packwatch.stack.control import Stack, running_stack, start_stack, stop_stack
 
 DAYS = 7
 DAGS = ("battery_health_daily", "battery_alerts", "battery_weekly_report")
+# A laptop gains nothing from more shards, and every shard costs three tasks a night.
+os.environ.setdefault("PACKWATCH_SHARDS", "2")
 # A backfill of seven days takes two to three minutes on two cores.
 PATIENCE_S = 1800
 POLL_S = 1.0
@@ -83,7 +86,7 @@ def bring_up(root: Path, state_dir: Path) -> None:
     stack = running_stack(state_dir)
     if stack is None:
         with progress("starting") as status:
-            stack = start_stack(root, state_dir, detached=True, settings=stack_settings(), on_progress=status.update)
+            stack = start_stack(root, state_dir, detached=True, on_progress=status.update)
     prepare(stack)
     print_addresses(stack)
     console.print("Stop it with `make down`; the data stays.")
@@ -98,20 +101,12 @@ def stack_for_demo(root: Path, state_dir: Path) -> Iterator[Stack]:
         yield stack
         return
     with progress("starting") as status:
-        stack = start_stack(root, state_dir, detached=False, settings=stack_settings(), on_progress=status.update)
+        stack = start_stack(root, state_dir, detached=False, on_progress=status.update)
     try:
         yield stack
     finally:
         with progress("stopping"):
             stop_stack(state_dir)
-
-
-def stack_settings() -> dict[str, str]:
-    """Return the settings of a laptop's pipeline, where the environment does not say otherwise.
-
-    Two shards: a laptop gains nothing from more, and every shard costs three tasks a night.
-    """
-    return {"PACKWATCH_SHARDS": "2"} | {name: value for name, value in os.environ.items() if name.startswith("PACKWATCH_")}
 
 
 def prepare(stack: Stack) -> None:

@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 import pytest
+
 from packwatch.vehicles.catalogue import (
     NEUTRAL_CELL_VOLTAGE_MAX_V,
     NEUTRAL_CELL_VOLTAGE_MIN_V,
@@ -295,6 +296,12 @@ class TestAttachSpecs:
         assert attached["cells_in_series"].fillna(-1).tolist() == [96, -1, 96, -1]
         assert attached["energy_nominal_kwh"].fillna(-1).tolist() == [21.3, -1, 39, -1]
         assert attached["spec_confidence"].fillna("-").tolist() == ["A", "-", "A", "-"]
+        assert not attached["spec_ambiguous"].any()
+
+    def test_ambiguous_types_are_marked(self):
+        attached = attach_specs(pd.DataFrame({"make": ["Nissan"], "model": ["Leaf"], "year": [2019]}))
+        assert attached["spec_ambiguous"].tolist() == [True]
+        assert attached["spec_note"].str.startswith("ambiguous").all()
 
     def test_limits_are_never_missing(self, fleet):
         attached = attach_specs(fleet)

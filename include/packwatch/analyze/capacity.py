@@ -134,8 +134,13 @@ def observe_capacity(
         relative = soc_variance / delta**2 + (noise + gap_error**2 + slow_error**2) / charge**2
     best, chosen = _widest(np.where(eligible, delta, -1.0), session)
     best, chosen = best[eligible[best]], chosen[eligible[best]]
+    empty = np.full(len(first), np.nan)
     result = CapacityObservations(
-        *(np.full(len(first), np.nan) for _ in range(3)), _reached_taper(rows, first, stop), np.zeros(len(first), bool)
+        capacity_ah=empty.copy(),
+        sigma_ah=empty.copy(),
+        soc_delta_percent=empty.copy(),
+        full_charge=_reached_taper(rows, first, stop),
+        soc_jump=np.zeros(len(first), dtype=bool),
     )
     result.capacity_ah[chosen] = capacity[best]
     result.sigma_ah[chosen] = capacity[best] * np.sqrt(relative[best])
@@ -222,9 +227,7 @@ def _displayed_step(soc: Integers, smallest: Floats, first: Integers, stop: Inte
     return step
 
 
-def _tick_offset(
-    flows: Flows, row: Integers, tick: Integers, rise: Floats, quantum: Floats
-) -> tuple[Floats, Floats]:
+def _tick_offset(flows: Flows, row: Integers, tick: Integers, rise: Floats, quantum: Floats) -> tuple[Floats, Floats]:
     """Return the charge between a tick and its row, Ah, and the variance of it, Ah²."""
     before = row[np.maximum(tick - 1, 0)]
     interval = range_sum(flows.charge_ah, before + 1, row[tick] + 1)
@@ -240,9 +243,7 @@ def _soc_variance(soc_first: Floats, soc_last: Floats, lfp: npt.NDArray[np.bool_
     return np.where(flat_first, flat, steep) + np.where(flat_last, flat, steep)
 
 
-def _soc_jumps(
-    rows: Rows, flows: Flows, steps: Steps, first: Integers, stop: Integers, nominal_ah: Floats
-) -> Floats:
+def _soc_jumps(rows: Rows, flows: Flows, steps: Steps, first: Integers, stop: Integers, nominal_ah: Floats) -> Floats:
     """Return the sum of the jumps of the SoC that no charge explains, points."""
     row = expand(first, stop)
     stretch = np.repeat(np.arange(len(first)), stop - first)
@@ -250,7 +251,7 @@ def _soc_jumps(
     explained = 100 * flows.charge_ah[row] / nominal_ah[stretch]
     excess = np.abs(moved - explained)
     jump = (excess > SOC_JUMP_PERCENT) & (steps.dt_ms[row] <= SOC_JUMP_STEP_MAX_S * 1000)
-    return np.bincount(stretch[jump], excess[jump], minlength=len(first))
+    return np.bincount(stretch[jump], excess[jump], minlength=len(first)).astype(np.float64)
 
 
 def _reached_taper(rows: Rows, first: Integers, stop: Integers) -> npt.NDArray[np.bool_]:

@@ -70,6 +70,8 @@ class CellReadings:
     """Quasi-static rows."""
     telling: Booleans
     """Quasi-static rows at a SoC that lets voltages tell of imbalance."""
+    spread_mv: Floats
+    """How far the cells of each row lie apart."""
     cell_rows: RowFigures
     cells: ItemFigures
     probe_rows: RowFigures
@@ -97,8 +99,8 @@ def make_buckets(rows: Rows, days: VehicleDays, interval_s: int) -> Buckets:
 def quiet_rows(rows: Rows, specs: Specs) -> Booleans:
     """Mark the quasi-static rows: the current stays below QUIET_C_RATE, or the vehicle says that it is parked.
 
-    The row before must be quiet too if it is less than SETTLING_S old: the cells of a pack are read one after the other,
-    and while the current changes they are read at different currents.
+    The row before must be quiet too if it is less than SETTLING_S old: the cells of a pack are read one after the
+    other, and while the current changes they are read at different currents.
     """
     limit = np.nan_to_num(QUIET_C_RATE * specs.capacity_ah, nan=QUIET_FALLBACK_A)[rows.vehicle]
     current = rows.pack_current_a
@@ -129,12 +131,12 @@ def read_cells(table: pa.Table, rows: Rows, specs: Specs, buckets: Buckets) -> C
     watched = telling & ~is_lfp(specs, rows.vehicle)
     cell_rows, cells = summarize(table["cell_voltages_v"], buckets.of_row, CELL_VOLTAGE_RANGE_V, watched, CELL_LIMITS_V)
     probe_rows, probes = summarize(table["temperatures_c"], buckets.of_row, TEMPERATURE_SENTINELS_C, second=True)
-    return CellReadings(buckets, quiet, telling, cell_rows, cells, probe_rows, probes)
+    return CellReadings(buckets, quiet, telling, cell_spread_mv(rows, cell_rows), cell_rows, cells, probe_rows, probes)
 
 
-def cell_spread_mv(rows: Rows, readings: CellReadings) -> Floats:
+def cell_spread_mv(rows: Rows, figures: RowFigures) -> Floats:
     """Return how far the cells of each row lie apart, mV: from the list, else from the reported extremes."""
-    listed = readings.cell_rows.high - readings.cell_rows.low
+    listed = figures.high - figures.low
     reported = rows.cell_voltage_max_v - rows.cell_voltage_min_v
     return MV_PER_V * np.where(np.isnan(listed), np.where(reported >= 0, reported, np.nan), listed)
 

@@ -182,7 +182,9 @@ def read_rows(table: pa.Table) -> tuple[Rows, npt.NDArray[np.object_]]:
         for name in (field.name for field in fields(Rows))
         if name not in ("vehicle", "time_ms", "day", "state", "quality")
     }
-    cleaned = {name: _without(values, _sentinels(name, values), quality, SENTINEL_REMOVED) for name, values in signals.items()}
+    cleaned = {
+        name: _without(values, _sentinels(name, values), quality, SENTINEL_REMOVED) for name, values in signals.items()
+    }
     for low, high, lists, valid in EXTREMES:
         _fill_extremes(cleaned, low, high, table[lists], valid)
     vehicle_day = np.cumsum(np.diff(vehicle, prepend=-1) | np.diff(day, prepend=-1) != 0)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from packwatch.analyze.cells import CellReadings, cell_spread_mv
+from packwatch.analyze.cells import CellReadings
 from packwatch.analyze.conditioning import Booleans, Floats, Integers, Rows, Specs, VehicleDays
 from packwatch.analyze.flows import Flows
 from packwatch.analyze.frames import DAY_COLUMNS, build_frame
@@ -30,8 +30,6 @@ def day_frame(
     known = range_sum(~np.isnan(rows.pack_current_a), first, stop) > 0
     charge = np.where(known, range_sum(flows.inflow_ah, first, stop), np.nan)
     discharge = np.where(known, charge - range_sum(flows.charge_ah, first, stop), np.nan)
-    mean, share = _means(mean_temperature(rows), first, stop)
-    spread = cell_spread_mv(rows, readings)
     return build_frame(
         {
             "vehicle_id": names[days.vehicle],
@@ -46,9 +44,9 @@ def day_frame(
             "soc_min_percent": range_min(rows.soc_percent, first, stop),
             "soc_max_percent": range_max(rows.soc_percent, first, stop),
             "temperature_max_c": range_max(rows.temperature_max_c, first, stop),
-            "temperature_mean_c": mean,
-            "cell_spread_median_mv": _median_mv(spread, readings.quiet, days),
-            "cell_spread_max_mv": range_max(spread, first, stop),
+            "temperature_mean_c": _means(mean_temperature(rows), first, stop),
+            "cell_spread_median_mv": _median_mv(readings.spread_mv, readings.quiet, days),
+            "cell_spread_max_mv": range_max(readings.spread_mv, first, stop),
             "bms_soh_percent": at(rows.bms_soh_percent, last_known(rows.bms_soh_percent, first, stop)),
             "bms_capacity_ah": at(rows.bms_capacity_ah, last_known(rows.bms_capacity_ah, first, stop)),
             "completeness": _completeness(rows, readings, first, stop),
@@ -57,12 +55,12 @@ def day_frame(
     )
 
 
-def _means(values: Floats, first: Integers, stop: Integers) -> tuple[Floats, Floats]:
-    """Return the mean of the known values of each range, and their share."""
+def _means(values: Floats, first: Integers, stop: Integers) -> Floats:
+    """Return the mean of the known values of each range; NaN where there is none."""
     known = ~np.isnan(values)
     count = range_sum(known, first, stop)
     total = range_sum(np.where(known, values, 0.0), first, stop)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan), count / (stop - first)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _median_mv(spread_mv: Floats, quiet: Booleans, days: VehicleDays) -> Floats:

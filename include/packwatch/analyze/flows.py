@@ -5,8 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from packwatch.analyze.conditioning import CHARGING, DRIVING, PARKED, UNKNOWN, Booleans, Floats, Integers, Rows, Specs, Steps
+from packwatch.analyze.conditioning import (
+    CHARGING,
+    DRIVING,
+    PARKED,
+    UNKNOWN,
+    Booleans,
+    Floats,
+    Integers,
+    Rows,
+    Specs,
+    Steps,
+)
 from packwatch.analyze.ranges import previous_known
 
 REST, CHARGE, DRIVE = 0, 1, 2
@@ -116,7 +128,7 @@ def _pairs(rows: Rows, known: Booleans) -> tuple[Integers, Integers]:
     return here, before[here]
 
 
-def _scatter(values: Floats | Booleans, rows: Integers, count: int) -> Floats | Booleans:
+def _scatter(values: npt.NDArray, rows: Integers, count: int) -> npt.NDArray:
     result = np.zeros(count, dtype=values.dtype)
     result[rows] = values
     return result

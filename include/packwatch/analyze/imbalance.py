@@ -1,17 +1,16 @@
 """Cells that lie apart from the others while hardly any current flows.
 
-Deviation of a cell = its voltage - mean of the cells of the same row, in quasi-static rows (below 0.15 C) at a SoC where
-the voltage tells (30-90 %; LFP only below 12 % and at the top of a charge). A mean, not a median: twice as fast, and one
-bad cell among 96 shifts it by a hundredth.
+Deviation of a cell = its voltage - mean of the cells of the same row, in quasi-static rows (below 0.15 C) at a SoC
+where the voltage tells (30-90 %; LFP only below 12 % and at the top of a charge). A mean, not a median: twice as fast,
+and one bad cell among 96 shifts it by a hundredth.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from packwatch.analyze.cells import CELL_LIMITS_V, MV_PER_V, cell_spread_mv, is_lfp
+from packwatch.analyze.cells import CELL_LIMITS_V, MV_PER_V, is_lfp
 from packwatch.analyze.conditioning import CELL_VOLTAGE_RANGE_V, Floats, Integers
 from packwatch.analyze.findings import (
     WATCH,
@@ -43,6 +42,7 @@ SPREAD_LIMITS_MV = (60.0, 120.0, 200.0)
 NAMING_SHARE = 0.5
 
 UV_PER_V = 1_000_000
+UV_PER_MV = 1000
 
 ACTIONS = (
     "Watch: see whether the deviation grows over the next weeks.",
@@ -174,9 +174,9 @@ def _groups(
         normal_value=normal[day],
         limit_value=limit,
         message=fill_in(
-            "The cells fall into groups of different voltage: {affected} of {count} lie {limit:.0f} mV or more from their "
-            "mean in a tenth of the readings or more since {start}, the furthest {largest:.0f} mV on average (half of "
-            "all cells: within {normal:.0f} mV). Modules differ, no single cell.",
+            "The cells fall into groups of different voltage: {affected} of {count} lie {limit:.0f} mV or more from "
+            "their mean in a tenth of the readings or more since {start}, the furthest {largest:.0f} mV on average "
+            "(half of all cells: within {normal:.0f} mV). Modules differ, no single cell.",
             affected=group_size[day],
             count=count[day],
             limit=limit,
@@ -190,21 +190,21 @@ def _groups(
 
 def _from_spread(evidence: Evidence) -> Findings:
     """Judge the distance of the extremes: of LFP at its knees, and of packs whose log has no list of cells."""
-    rows, days = evidence.rows, evidence.days
-    spread = cell_spread_mv(rows, evidence.readings)
+    days, group, spread = evidence.days, evidence.group, evidence.readings.spread_mv
     listed = count_by_day(evidence, evidence.readings.cell_rows.count > 0) > 0
     lfp = is_lfp(evidence.specs, days.vehicle)
-    judged = lfp | ~listed
     limits = np.where(lfp[:, None], LFP_SPREAD_LIMITS_MV, SPREAD_LIMITS_MV)
-    group = evidence.group
-    usable = evidence.readings.telling & ~np.isnan(spread) & (group >= 0) & judged[group]
-    of = count_by_day(evidence, usable)
-    level = np.full(len(days.first), -1)
+    usable = np.flatnonzero(evidence.readings.telling & ~np.isnan(spread) & (group >= 0) & (lfp | ~listed)[group])
+    day = group[usable]
+    of = np.bincount(day, minlength=len(lfp))
+    level = np.full(len(lfp), -1)
     for number in range(limits.shape[1]):
-        count = count_by_day(evidence, usable & (spread >= limits[group, number]))
-        level[is_persistent(count, of)] = number
-    limit_of_row = limits[group, np.maximum(level[group], 0)]
-    marks = mark_days(evidence, usable & (level[group] >= 0) & (spread >= limit_of_row))
+        beyond = spread[usable] >= limits[day, number]
+        level[is_persistent(np.bincount(day[beyond], minlength=len(lfp)), of)] = number
+    normal = group_median(np.round(spread[usable] * UV_PER_MV).astype(np.int64), day, len(lfp)) / UV_PER_MV
+    flags = np.zeros(len(group), dtype=bool)
+    flags[usable] = (level[day] >= 0) & (spread[usable] >= limits[day, np.maximum(level[day], 0)])
+    marks = mark_days(evidence, flags)
     day = marks.day
     value = range_sum(spread[marks.rows], marks.begins, marks.ends) / marks.row_count
     limit = limits[day, level[day]]
@@ -219,11 +219,11 @@ def _from_spread(evidence: Evidence) -> Findings:
         row_count=marks.row_count,
         value=value,
         unit="mV",
-        normal_value=_median_spread(spread, usable, group, len(days.first))[day],
+        normal_value=normal[day],
         limit_value=limit,
         message=fill_in(
-            "Highest and lowest cell lie {value:.0f} mV apart in {count} of {of} readings with hardly any current since "
-            "{start} (limit {limit:.0f} mV){place}.",
+            "Highest and lowest cell lie {value:.0f} mV apart in {count} of {of} readings with hardly any current "
+            "since {start} (limit {limit:.0f} mV){place}.",
             value=value,
             count=marks.row_count,
             of=of[day],
@@ -233,11 +233,6 @@ def _from_spread(evidence: Evidence) -> Findings:
         ),
         action=[ACTIONS[number] for number in level[day]],
     )
-
-
-def _median_spread(spread: Floats, usable: npt.NDArray[np.bool_], group: Integers, count: int) -> Floats:
-    row = np.flatnonzero(usable)
-    return group_median(np.round(spread[row] * 1000).astype(np.int64), group[row], count) / 1000
 
 
 def _name_cell(evidence: Evidence, rows: Integers, owner: Integers, limit_mv: Floats) -> tuple[list[str], list[str]]:

@@ -62,8 +62,8 @@ def find_low_insulation(evidence: Evidence) -> list[Findings]:
         normal_value=normal,
         limit_value=limit,
         message=fill_in(
-            "The insulation resistance fell to {value:.0f} ohm per volt ({kohm:.0f} kΩ); it was below {limit:.0f} ohm per "
-            "volt in {count} readings since {start} (normal: {normal:.0f} and more).",
+            "The insulation resistance fell to {value:.0f} ohm per volt ({kohm:.0f} kΩ); it was below {limit:.0f} ohm "
+            "per volt in {count} readings since {start} (normal: {normal:.0f} and more).",
             value=value,
             kohm=value * highest_v[day] / OHM_PER_KOHM,
             limit=limit,

@@ -83,13 +83,16 @@ def summarize(
     count = len(column)
     watched = np.zeros(count, dtype=bool) if watched is None else watched
     figures = RowFigures(np.zeros(count, dtype=np.int32), *(np.full(count, np.nan) for _ in range(4)))
-    parts: list[tuple[npt.NDArray, ...]] = []
-    for matrix in _matrices(column, bucket):
-        parts.append(_summarize_matrix(matrix, bucket, valid, watched, limits, figures, second))
+    parts = [
+        _summarize_matrix(matrix, bucket, valid, watched, limits, figures, second)
+        for matrix in _matrices(column, bucket)
+    ]
     if not parts:
         none = np.zeros(0)
         whole = none.astype(np.int64)
-        return figures, ItemFigures(whole, whole, whole, none, none, none, none, whole, none, np.zeros((len(limits), 0), int))
+        return figures, ItemFigures(
+            whole, whole, whole, none, none, none, none, whole, none, np.zeros((len(limits), 0), int)
+        )
     columns = [np.concatenate(column, axis=-1) for column in zip(*parts, strict=True)]
     return figures, _merge(ItemFigures(*columns))
 

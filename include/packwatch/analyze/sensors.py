@@ -29,7 +29,7 @@ STUCK_SHARE = 1 / 3
 
 # A probe is offset if it is this far from the mean of the others in every interval of the day, K, ...
 OFFSET_K = 6.0
-# ... within a band that a real gradient would leave as the pack warms and cools, K, in at least this many intervals, ...
+# ... within a band that a real gradient would leave as the pack warms and cools, K, in so many intervals or more, ...
 OFFSET_BAND_K = 4.0
 OFFSET_INTERVALS = 3
 # ... while the others agree to within this (sd), K.
@@ -154,8 +154,8 @@ def _offset_probes(evidence: Evidence) -> Findings:
     value = range_sum(distance[order], first, stop)[found] / intervals[found]
     day, probe = daily.bucket[found], daily.item[found]
     message = fill_in(
-        "Probe {probe} reads {size:.1f} K {side} than the mean of the other probes all day, since {start}, whatever the "
-        "pack does (limit {limit:.0f} K).",
+        "Probe {probe} reads {size:.1f} K {side} than the mean of the other probes all day, since {start}, whatever "
+        "the pack does (limit {limit:.0f} K).",
         probe=probe,
         size=np.abs(value),
         side=np.where(value < 0, "less", "more"),
@@ -175,13 +175,17 @@ def _entry_counts(daily: ItemFigures, entries: ItemFigures, evidence: Evidence) 
 def _voltage_mismatch(evidence: Evidence) -> Findings:
     """Find packs whose cells do not add up to the pack voltage, with hardly any current."""
     rows, figures = evidence.rows, evidence.readings.cell_rows
-    pack = rows.pack_voltage_v
-    usable = evidence.readings.quiet & (figures.count > 0) & ~np.isnan(pack)
-    in_series = evidence.specs.cells_in_series[rows.vehicle]
+    usable = evidence.readings.quiet & (figures.count > 0) & ~np.isnan(rows.pack_voltage_v)
+    row = np.flatnonzero(usable)
+    mean, pack = figures.mean[row], rows.pack_voltage_v[row]
     # Some cells of a list may be missing, and the number of the type may be wrong: one of the two must fit.
-    listed, typical = figures.mean * figures.count / pack - 1, figures.mean * in_series / pack - 1
-    mismatch = np.where(np.abs(typical) < np.abs(listed), typical, listed)
-    wrong = usable & (np.abs(mismatch) > VOLTAGE_MISMATCH_SHARE)
+    listed, typical = (
+        mean * figures.count[row] / pack - 1,
+        mean * evidence.specs.cells_in_series[rows.vehicle[row]] / pack - 1,
+    )
+    mismatch = np.zeros(len(rows))
+    mismatch[row] = np.where(np.abs(typical) < np.abs(listed), typical, listed)
+    wrong = np.abs(mismatch) > VOLTAGE_MISMATCH_SHARE
     found = is_persistent(count_by_day(evidence, wrong), count_by_day(evidence, usable))
     marks = mark_days(evidence, wrong & _on(evidence, found))
     value = 100 * range_sum(mismatch[marks.rows], marks.begins, marks.ends) / marks.row_count
@@ -233,8 +237,8 @@ def _temperature_spikes(evidence: Evidence) -> Findings:
         normal_value=np.zeros(number),
         limit_value=np.zeros(number),
         message=fill_in(
-            "{count} temperature readings since {start} jumped by more than 20 K for a single sample, which no pack can "
-            "do; they were left out.",
+            "{count} temperature readings since {start} jumped by more than 20 K for a single sample, which no pack "
+            "can do; they were left out.",
             count=marks.row_count,
             start=since(evidence, marks.first_row),
         ),

@@ -47,8 +47,8 @@ CHARGE_MIN_KWH = 1.0
 DISCHARGE_MIN_SOC_PERCENT = 1.0
 DISCHARGE_MIN_KWH = 0.1
 
-# A charger is DC if more than a twentieth of the rows (the 95th percentile) is above one of these. AC chargers with 22 kW
-# on a battery below 30 kWh exceed the second one and are taken for DC.
+# A charger is DC if more than a twentieth of the rows (the 95th percentile) is above one of these. AC chargers with
+# 22 kW on a battery below 30 kWh exceed the second one and are taken for DC.
 DC_POWER_KW = 25.0
 DC_C_RATE = 0.35
 DC_ROW_SHARE = 0.05
@@ -82,12 +82,12 @@ class Spans:
 
     def take(self, chosen: npt.NDArray) -> Spans:
         """Return the spans with these numbers or flags."""
-        return Spans(self.first[chosen], self.stop[chosen], self.charging[chosen], self.paused[chosen], self.cut[chosen])
+        return Spans(
+            self.first[chosen], self.stop[chosen], self.charging[chosen], self.paused[chosen], self.cut[chosen]
+        )
 
 
-def find_sessions(
-    rows: Rows, steps: Steps, flows: Flows, days: VehicleDays, target_days: Iterable[int]
-) -> Spans:
+def find_sessions(rows: Rows, steps: Steps, flows: Flows, days: VehicleDays, target_days: Iterable[int]) -> Spans:
     """Find the sessions whose last row lies in one of `target_days` (days since 1970), in row order."""
     block_first, block_stop = _blocks(rows, steps)
     found = [

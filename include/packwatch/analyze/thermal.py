@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from packwatch.analyze.conditioning import TEMPERATURE_SENTINELS_C, Booleans, Floats, Integers
 from packwatch.analyze.findings import (
@@ -74,9 +73,7 @@ SELF_HEATING_K = 2.0
 SELF_HEATING_MS = 1_800_000
 SELF_HEATING_CURRENT_A = 2.0
 
-RUNAWAY_ACTION = (
-    "Keep the vehicle outdoors and away from others, do not charge it, and have the pack checked before any further use."
-)
+RUNAWAY_ACTION = "Keep the vehicle outdoors, away from others and uncharged until a workshop has checked the pack."
 # What each kind of sign is called in the message, in the order in which it wins.
 SIGNS = (
     "the hottest probe rose by {value:.0f} K in {seconds:.0f} s to {top:.0f} °C together with {company}",
@@ -102,12 +99,12 @@ class Track:
     time_ms: Integers
     hottest: Floats
     second: Floats
+    key: Integers
+    """Day and time in one ascending number."""
 
     def lookback(self, places: Integers, seconds: float) -> Integers:
         """Return for each place the last one at least `seconds` before it on the same day, or -1."""
-        # 2**40 ms are 34 years: the days' keys cannot overlap.
-        key = (self.day << 40) + (self.time_ms - self.time_ms[0])
-        found = np.searchsorted(key, key[places] - round(seconds * 1000), side="right") - 1
+        found = np.searchsorted(self.key, self.key[places] - round(seconds * 1000), side="right") - 1
         return np.where((found >= 0) & (self.day[found] == self.day[places]), found, -1)
 
     def neighbor(self, places: Integers, offset: int) -> Integers:
@@ -119,12 +116,15 @@ class Track:
 def _track(evidence: Evidence) -> Track:
     group = evidence.group
     row = np.flatnonzero((group >= 0) & ~np.isnan(evidence.rows.temperature_max_c))
+    time_ms = evidence.rows.time_ms[row]
     return Track(
         row,
         group[row],
-        evidence.rows.time_ms[row],
+        time_ms,
         evidence.rows.temperature_max_c[row],
         evidence.readings.probe_rows.second[row],
+        # 2**40 ms are 34 years, so the numbers of two days cannot overlap.
+        (group[row] << 40) + time_ms % (1 << 40),
     )
 
 
@@ -247,7 +247,8 @@ def _unexplained_heating(evidence: Evidence, track: Track, candidates: Integers)
     rise = track.hottest[place] - track.hottest[before]
     rate = rise / seconds
     plausible = (rate > HEATING_RATE_K_PER_S) & (seconds <= HEATING_STEP_MAX_S)
-    place, before, seconds, rise, rate = (x[plausible] for x in (place, before, seconds, rise, rate))
+    place, before = place[plausible], before[plausible]
+    seconds, rise, rate = seconds[plausible], rise[plausible], rate[plausible]
     middle = track.lookback(place, HEATING_S / 2)
     # Slower sampling than that has no sample in between: the step before must have gone up as well.
     apart = middle > before
@@ -275,6 +276,8 @@ def _strongest_c_rate(evidence: Evidence, track: Track, before: Integers, place:
 def _hot_spot(evidence: Evidence, track: Track) -> Sign:
     """Level 3: one probe far above the median of the pack and drawing away from it, in two samples running."""
     figures = evidence.readings.probe_rows
+    if not figures.count.any():
+        return Sign(2, CRITICAL, np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), [])
     above_mean = figures.high[track.row] - figures.mean[track.row]
     listed = figures.count[track.row] >= HOT_SPOT_PROBES_MIN
     # The median is at most this much further away: half of the probes could be as hot.
@@ -297,24 +300,28 @@ def _self_heating(evidence: Evidence, track: Track) -> Sign:
     rows = evidence.rows
     half_hour = track.time_ms // SELF_HEATING_MS
     first, stop = starts_of((np.diff(track.day, prepend=-1) != 0) | (np.diff(half_hour, prepend=-1) != 0))
-    idle = (evidence.flows.activity[track.row] == REST) & ~(
-        np.abs(rows.pack_current_a[track.row]) >= SELF_HEATING_CURRENT_A
-    )
-    resting = range_sum(idle, first, stop) == stop - first
     last = stop - 1
+    now = np.arange(2, len(first))
+    now = now[track.hottest[last[now]] - track.hottest[last[now - 1]] >= SELF_HEATING_K]
+    begin = first[now - 2]
+    now = now[(track.day[first[now]] == track.day[begin]) & (half_hour[first[now]] - half_hour[begin] == 2)]
+    ago = now - 1
+    if not len(now):
+        return Sign(3, CRITICAL, now, np.zeros(0), np.zeros(0), [])
+    current = rows.pack_current_a[track.row]
+    busy = (evidence.flows.activity[track.row] != REST) | (np.abs(current) >= SELF_HEATING_CURRENT_A)
+    resting = range_sum(busy, first, stop) == 0
     surroundings = rows.ambient_temperature_c[track.row]
     ambient = at(surroundings, last_known(surroundings, first, stop))
     coldest = rows.temperature_min_c[track.row][last]
-    now = np.arange(2, len(first))
-    ago, before = now - 1, now - 2
-    run = (track.day[first[now]] == track.day[first[before]]) & (half_hour[first[now]] - half_hour[first[before]] == 2)
-    run &= resting[now] & resting[ago] & resting[before]
-    rise = track.hottest[last[now]] - track.hottest[last[ago]]
-    cooling = np.where(np.isnan(ambient[now] - ambient[ago]), coldest[now] <= coldest[ago], ambient[now] <= ambient[ago])
-    chosen = run & (rise >= SELF_HEATING_K) & cooling
-    chosen &= _stays(track, last[now], track.hottest[last[ago]])
-    place = last[now][chosen]
-    return Sign(3, CRITICAL, place, rise[chosen], np.full(len(place), SELF_HEATING_MS / 1000), [""] * len(place))
+    cooling = np.where(
+        np.isnan(ambient[now] - ambient[ago]), coldest[now] <= coldest[ago], ambient[now] <= ambient[ago]
+    )
+    stays = _stays(track, last[now], track.hottest[last[ago]])
+    chosen = resting[now] & resting[ago] & resting[now - 2] & cooling & stays
+    place = last[now[chosen]]
+    rise = track.hottest[place] - track.hottest[last[ago[chosen]]]
+    return Sign(3, CRITICAL, place, rise, np.full(len(place), SELF_HEATING_MS / 1000), [""] * len(place))
 
 
 def _report(evidence: Evidence, track: Track, sign: Sign) -> Findings:

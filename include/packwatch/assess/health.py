@@ -7,7 +7,6 @@ the arithmetic.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -21,7 +20,7 @@ from packwatch.analyze.capacity import LFP_KNEE_SOC_PERCENT, SOC_END_SIGMA_LFP_P
 from packwatch.assess import confidence, kalman
 from packwatch.assess.kalman import DAYS_PER_YEAR, Floats
 from packwatch.errors import UsageError
-from packwatch.ingest.identity import NAMESPACE
+from packwatch.ingest.identity import make_ids
 
 Integers = npt.NDArray[np.int64]
 
@@ -315,7 +314,7 @@ def _reports(rows: _Rows, specs: _Specs, states: Floats, totals: dict[str, Float
     kinds = pc.binary_join_element_wise("partial_charge", pc.cast(pa.array(count), pa.string()), ":")
     return pd.DataFrame(
         {
-            "report_id": _report_ids(rows),
+            "report_id": pd.Series(make_ids(vehicle_id.to_pylist(), dates[place].tolist()), dtype="str"),
             "vehicle_id": _text(vehicle_id),
             "report_date": pd.Series(dates[place], dtype=object),
             "state_of_health_percent": np.where(enough, soh, np.nan),
@@ -352,25 +351,3 @@ def _text(values: pa.Array) -> pd.Series:
 def _choose(condition: npt.NDArray[np.bool_], yes: str, no: str | None) -> pa.Array:
     """Return `yes` or `no` by `condition`."""
     return pc.if_else(pa.array(condition), pa.scalar(yes, pa.string()), pa.scalar(no, pa.string()))
-
-
-def _report_ids(rows: _Rows) -> pd.Series:
-    """Return `identity.make_id(vehicle_id, date)` of each row, several times as fast.
-
-    Only the digest itself is taken text by text, because hashing has no array form; the rest is done on arrays, a date
-    at a time so that they stay in the processor's cache.
-    """
-    stems = np.array([NAMESPACE.bytes + vehicle_id.encode() + b"|" for vehicle_id in rows.ids] + [b""], dtype=object)
-    letters = np.full((len(rows.day), 36), ord("-"), np.uint8)
-    for day, begin, end in rows.dates():
-        date = str(_EPOCH + day).encode()
-        keys = stems[rows.vehicle[begin:end]].tolist()
-        digests = b"".join([hashlib.sha1(key + date, usedforsecurity=False).digest() for key in keys])
-        octets = np.frombuffer(digests, np.uint8).reshape(end - begin, 20)[:, :16].copy()
-        octets[:, 6] = octets[:, 6] & 0x0F | 0x50  # version 5
-        octets[:, 8] = octets[:, 8] & 0x3F | 0x80  # RFC 9562 variant
-        digits = np.frombuffer(octets.tobytes().hex().encode(), np.uint8).reshape(end - begin, 32)
-        for dashes, (left, right) in enumerate(pairwise([0, 8, 12, 16, 20, 32])):
-            letters[begin:end, left + dashes : right + dashes] = digits[:, left:right]
-    offsets = np.arange(len(rows.day) + 1, dtype=np.int32) * 36
-    return _text(pa.StringArray.from_buffers(len(rows.day), pa.py_buffer(offsets), pa.py_buffer(letters)))

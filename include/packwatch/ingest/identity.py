@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 import zlib
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,14 @@ NAMESPACE = uuid.UUID("5f2d3c0e-7c0a-5b1e-9a54-7061636b7774")
 def make_id(*parts: object) -> str:
     """Return the UUIDv5 of the natural key `parts`."""
     return str(uuid.uuid5(NAMESPACE, "|".join(str(part) for part in parts)))
+
+
+def make_ids(*parts: Iterable[object]) -> list[str]:
+    """Return the UUIDv5 of each natural key, whose parts come as parallel columns.
+
+    Hashing has no array form: this is the one loop, and it runs over results, not over logged rows.
+    """
+    return [make_id(*key) for key in zip(*parts, strict=True)]
 
 
 def vehicle_ids(vins: pd.Series) -> pd.Series:

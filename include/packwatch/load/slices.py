@@ -9,7 +9,7 @@ import pandas as pd
 import psycopg
 
 from packwatch.analyze.slices import RESULTS
-from packwatch.ingest.identity import make_id
+from packwatch.ingest.identity import make_ids
 from packwatch.ingest.lake import Lake, slice_prefix
 from packwatch.load import warehouse
 from packwatch.validate.quality import score
@@ -61,8 +61,8 @@ def load_slice(connection: psycopg.Connection, lake: Lake, log_date: date, shard
 
 def with_alert_ids(anomalies: pd.DataFrame) -> pd.DataFrame:
     """Add alert_id: one id a vehicle, code and subject, whatever the day."""
-    keys = anomalies[["vehicle_id", "code", "subject"]].to_numpy().tolist()
-    return anomalies.assign(alert_id=[make_id("alert", *key) for key in keys])
+    kind = ["alert"] * len(anomalies)
+    return anomalies.assign(alert_id=make_ids(kind, anomalies["vehicle_id"], anomalies["code"], anomalies["subject"]))
 
 
 def store_duplicates(connection: psycopg.Connection, duplicates: pd.DataFrame, place: Mapping[str, object]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -19,10 +20,12 @@ MUTED = "#56636f"
 GRID = "#dde3e8"
 BAND = "#f4f6f8"
 BLUE = "#1f5f99"
-INTERVAL = "#9db9d3"
+PALE = "#cfdeec"
+# Three times as dark as the paper, as graphics must be to be seen by most eyes.
+INTERVAL = "#7099be"
 ALERT = "#b3261e"
-ALERT_INTERVAL = "#e0aaa4"
-CHARGE_COLORS = {"AC": "#8fbbe0", "DC": "#16456f", "unknown": "#b9c1c8"}
+ALERT_INTERVAL = "#d0776e"
+CHARGE_COLORS = {"AC": "#5f9bd0", "DC": "#16456f", "unknown": "#8a949c"}
 
 # Below this a pack of most makers is covered by the warranty of eight years.
 WARRANTY_SOH_PERCENT = 70.0
@@ -42,7 +45,7 @@ _GROUP_MIN, _GROUP_GAP, _GROUP_HEAD = 38.0, 10.0, 24.0
 
 # Arial and its free twin have the same widths, so a text measured here fits wherever the page is read.
 _FONT = "Arial, Liberation Sans, sans-serif"
-_CONFIG = {
+_CONFIG: dict[str, Any] = {
     "aria": False,  # the SVG as a whole has a description; thousands of described marks would only bury it
     "background": "white",
     "font": _FONT,
@@ -76,7 +79,14 @@ def health(vehicles: pd.DataFrame, description: str, *, narrow: bool = False) ->
     row_height = float(rows["row_height"].iloc[0])
     low = 5 * np.floor(min(rows["soh_lower_percent"].min(), rows["soh_percent"].min()) / 5)
     high = max(100.0, 5 * np.ceil(max(rows["soh_upper_percent"].max(), rows["soh_percent"].max()) / 5))
-    axis = alt.Axis(orient="top", labelExpr="datum.value + ' %'", tickCount=5 if narrow else 8)
+    ticks = np.arange(low, high + 1, 5 if high - low <= 60 else 10)
+    axis = alt.Axis(
+        orient="top",
+        labelExpr="datum.value + ' %'",
+        values=(ticks[::2] if narrow else ticks).tolist(),
+        grid=False,
+        labelFlush=narrow,
+    )
     scale = alt.Scale(domain=[low, high], nice=False, zero=False)
     y_scale = alt.Scale(domain=[0, height], range=[0, height], nice=False)
     x = alt.X("soh_percent:Q", scale=scale, axis=axis, title=None)
@@ -86,9 +96,11 @@ def health(vehicles: pd.DataFrame, description: str, *, narrow: bool = False) ->
     layers = [
         group.transform_filter("datum.banded")
         .mark_rect(color=BAND)
-        .encode(x=alt.value(-left), x2=alt.value(inner + right), y=alt.Y("top:Q", scale=y_scale, axis=None), y2="bottom:Q"),
+        .encode(
+            x=alt.value(-left), x2=alt.value(inner + right), y=alt.Y("top:Q", scale=y_scale, axis=None), y2="bottom:Q"
+        ),
         # The grid is drawn here and not by the axis, because an axis lies below the bands.
-        alt.Chart(pd.DataFrame({"x": np.arange(low, high + 1, 5 if high - low <= 60 else 10)}))
+        alt.Chart(pd.DataFrame({"x": ticks}))
         .mark_rule(color=GRID)
         .encode(x=alt.X("x:Q", scale=scale, axis=axis, title=None)),
         base.mark_rule(strokeWidth=min(3.0, max(0.6, 0.3 * row_height)), strokeCap="round").encode(
@@ -98,7 +110,9 @@ def health(vehicles: pd.DataFrame, description: str, *, narrow: bool = False) ->
             color=alt.condition("datum.has_alert", alt.value(ALERT_INTERVAL), alt.value(INTERVAL)),
         ),
         group.mark_rule(color=INK, strokeWidth=1.5).encode(
-            x=alt.X("median:Q", scale=scale, axis=axis, title=None), y=alt.Y("first:Q", scale=y_scale, axis=None), y2="last:Q"
+            x=alt.X("median:Q", scale=scale, axis=axis, title=None),
+            y=alt.Y("first:Q", scale=y_scale, axis=None),
+            y2="last:Q",
         ),
         base.transform_filter("!datum.has_alert")
         .mark_point(filled=True, opacity=1, shape="circle", size=min(46.0, 6 + 3 * row_height))
@@ -107,11 +121,19 @@ def health(vehicles: pd.DataFrame, description: str, *, narrow: bool = False) ->
         .mark_point(filled=True, opacity=1, shape="diamond", size=min(80.0, 16 + 5 * row_height))
         .encode(x=x, y=y, color=color),
     ]
-    if low < WARRANTY_SOH_PERCENT:
+    if shows_warranty(vehicles):
         limit = alt.Chart(pd.DataFrame({"x": [WARRANTY_SOH_PERCENT]}))
-        layers.insert(2, limit.mark_rule(color=MUTED, strokeDash=[4, 3]).encode(x=alt.X("x:Q", scale=scale, axis=axis, title=None)))
+        layers.insert(
+            2,
+            limit.mark_rule(color=MUTED, strokeDash=[4, 3]).encode(x=alt.X("x:Q", scale=scale, axis=axis, title=None)),
+        )
     layers += _narrow_labels(group, inner, y_scale) if narrow else _wide_labels(group, left, inner, right, y_scale)
     return _svg(layers, description, inner, height, {"left": left, "right": right, "top": 26, "bottom": 6})
+
+
+def shows_warranty(vehicles: pd.DataFrame) -> bool:
+    """Tell whether any of `choose_drawn`'s rows reaches below the warranty's limit, so that its line is drawn."""
+    return bool((vehicles[["soh_lower_percent", "soh_percent"]].min(axis=1) < WARRANTY_SOH_PERCENT).any())
 
 
 def choose_drawn(vehicles: pd.DataFrame) -> pd.DataFrame:
@@ -121,8 +143,8 @@ def choose_drawn(vehicles: pd.DataFrame) -> pd.DataFrame:
     many vehicles an even choice by rank stays, with the lowest and the highest of each type.
     """
     known = vehicles[vehicles["soh_percent"].notna()]
-    by_type = known.groupby("type")["soh_percent"].agg(["median", "size"]).rename_axis("type").reset_index()
-    common = by_type.sort_values(["size", "type"], ascending=[False, True]).head(TYPES_DRAWN_MAX)
+    by_type = vehicles.groupby("type")["soh_percent"].agg(["median", "count", "size"]).reset_index()
+    common = by_type.sort_values(["count", "type"], ascending=[False, True]).head(TYPES_DRAWN_MAX)
     ordered = known.merge(common, on="type").sort_values(["median", "type", "soh_percent", "vehicle_id"])
     step = np.floor(np.arange(len(ordered)) * min(1.0, VEHICLES_DRAWN_MAX / max(1, len(ordered))))
     edge = ~(ordered["type"].duplicated() & ordered["type"].duplicated(keep="last"))
@@ -136,15 +158,17 @@ def lay_out(vehicles: pd.DataFrame, head: float) -> tuple[pd.DataFrame, pd.DataF
         The vehicles with y; the types with top, bottom, first and last y, and their labels; the height.
     """
     row_height = float(np.clip(_ROWS_HEIGHT / len(vehicles), _ROW_MIN, _ROW_MAX))
-    groups = vehicles.groupby("type", sort=False).agg(median=("median", "first"), drawn=("type", "size"), size=("size", "first"))
-    groups = groups.reset_index()
+    by_type = vehicles.groupby("type", sort=False)
+    groups = by_type[["median", "count", "size"]].first().assign(drawn=by_type.size()).reset_index()
     rows_height = groups["drawn"].to_numpy() * row_height
     heights = np.maximum(rows_height + _GROUP_GAP + head, _GROUP_MIN)
     bottom = np.cumsum(heights)
     start = bottom - heights + head + (heights - head - rows_height) / 2
-    counts = groups["size"].astype("str") + np.where(groups["size"] == 1, " vehicle", " vehicles")
+    of_all = np.where(groups["count"] < groups["size"], " of " + groups["size"].map("{:,}".format), "")
+    counts = groups["count"].map("{:,}".format) + of_all + np.where(groups["size"] == 1, " vehicle", " vehicles")
     groups = groups.assign(
         top=bottom - heights,
+        head=bottom - heights + head,
         bottom=bottom,
         first=start - 1.5,
         last=start + rows_height + 1.5,
@@ -154,9 +178,13 @@ def lay_out(vehicles: pd.DataFrame, head: float) -> tuple[pd.DataFrame, pd.DataF
         median_text=groups["median"].round(1).astype("str") + " %",
     )
     index = groups.set_index("type").index.get_indexer(vehicles["type"])
-    rank = vehicles.groupby("type", sort=False).cumcount().to_numpy()
+    rank = by_type.cumcount().to_numpy()
     rows = vehicles[["soh_percent", "soh_lower_percent", "soh_upper_percent", "has_alert"]].assign(
-        y=np.round(start[index] + (rank + 0.5) * row_height, 2), row_height=row_height
+        # A state of health that came without an interval is a point.
+        soh_lower_percent=vehicles["soh_lower_percent"].fillna(vehicles["soh_percent"]),
+        soh_upper_percent=vehicles["soh_upper_percent"].fillna(vehicles["soh_percent"]),
+        y=np.round(start[index] + (rank + 0.5) * row_height, 2),
+        row_height=row_height,
     )
     return rows, groups, float(np.ceil(bottom[-1]))
 
@@ -179,11 +207,20 @@ def _wide_labels(group: alt.Chart, left: int, inner: int, right: int, scale: alt
 def _narrow_labels(group: alt.Chart, inner: int, scale: alt.Scale) -> list[alt.Chart]:
     """Return the texts above the groups."""
     y = alt.Y("top:Q", scale=scale, axis=None)
+    # A name stands free of the lines behind it.
+    cover = group.mark_rect().encode(
+        x=alt.value(0),
+        x2=alt.value(inner),
+        y=y,
+        y2="head:Q",
+        color=alt.condition("datum.banded", alt.value(BAND), alt.value("white")),
+    )
     name = group.mark_text(align="left", dy=14, fontSize=13, fontWeight="bold", color=INK, limit=inner - 120)
     value = group.transform_calculate(value="'median ' + datum.median_text").mark_text(
         align="right", dy=14, fontSize=12, color=MUTED
     )
     return [
+        cover,
         name.encode(x=alt.value(4), y=y, text="type:N"),
         value.encode(x=alt.value(inner + 6), y=y, text="value:N"),
     ]
@@ -224,7 +261,7 @@ def energy(days: pd.DataFrame, description: str) -> str:
         .mark_text(dy=-8, fontSize=12, fontWeight="bold", color=INK)
         .encode(x=x, y=alt.Y("energy_kwh:Q", scale=scale), text="text:N")
     )
-    padding = {"left": 46, "right": 6, "top": 12, "bottom": 26}
+    padding = {"left": 46, "right": 6, "top": 22, "bottom": 26}
     return _svg([bars, labels], description, HALF - 52, _HALF_HEIGHT, padding)
 
 
@@ -237,7 +274,7 @@ def temperatures(hottest: pd.DataFrame, median_c: float, description: str) -> st
         description: what the chart shows.
     """
     row = 34
-    left, right = 168, 92
+    left, right = 196, 72
     inner, height = HALF - left - right, row * len(hottest)
     places = hottest[["label", "short", "temperature_max_c", "text", "when"]].assign(
         y=(np.arange(len(hottest)) + 0.5) * row
@@ -290,16 +327,21 @@ def spreads(bins: pd.DataFrame, description: str) -> str:
         grid=False,
     )
     bars = alt.Chart(bins.assign(left=bins["bin"] - 0.44, right=bins["bin"] + 0.44))
-    y = alt.Y("count:Q", scale=alt.Scale(domain=[0, top], nice=False), axis=alt.Axis(tickCount=4, format="d"), title=None)
+    y = alt.Y(
+        "count:Q",
+        scale=alt.Scale(domain=[0, top], nice=False),
+        axis=alt.Axis(tickCount=4, tickMinStep=1, format="d"),
+        title=None,
+    )
     layers = [
         bars.mark_rect(color=BLUE).encode(
-            x=alt.X("left:Q", scale=scale, axis=axis, title="cell spread, mV"), x2="right:Q", y=y, y2=alt.datum(0)
+            x=alt.X("left:Q", scale=scale, axis=axis, title=None), x2="right:Q", y=y, y2=alt.datum(0)
         ),
         bars.transform_filter("datum.count > 0")
         .mark_text(dy=-8, fontSize=12, fontWeight="bold", color=INK)
-        .encode(x=alt.X("bin:Q", scale=scale, axis=axis), y=y, text="count:Q"),
+        .encode(x=alt.X("bin:Q", scale=scale, axis=axis, title=None), y=y, text="count:Q"),
     ]
-    return _svg(layers, description, HALF - 44, _HALF_HEIGHT, {"left": 36, "right": 8, "top": 10, "bottom": 44})
+    return _svg(layers, description, HALF - 44, _HALF_HEIGHT, {"left": 36, "right": 8, "top": 22, "bottom": 26})
 
 
 def quality(days: pd.DataFrame, description: str) -> str:
@@ -309,16 +351,14 @@ def quality(days: pd.DataFrame, description: str) -> str:
         days: day (label), score_mean, score_p10, score_p90; NaN on a day without data.
         description: what the chart shows.
     """
-    shown = days[["day", "score_mean", "score_p10", "score_p90"]].assign(
-        text=days["score_mean"].round(1).astype("str")
-    )
+    shown = days[["day", "score_mean", "score_p10", "score_p90"]].assign(text=days["score_mean"].round(1).astype("str"))
     low = min(90.0, 10 * np.floor(days[["score_mean", "score_p10"]].min().min() / 10))
     x = alt.X("day:N", sort=None, axis=alt.Axis(labelAngle=0), title=None)
     scale = alt.Scale(domain=[low, 100], nice=False, zero=False)
     axis = alt.Axis(tickCount=4, format="d")
     base, known = alt.Chart(shown), alt.Chart(shown).transform_filter("isValid(datum.score_mean)")
     layers = [
-        known.mark_bar(size=18, color=INTERVAL, cornerRadius=4).encode(
+        known.mark_bar(size=18, color=PALE, stroke=INTERVAL, cornerRadius=4).encode(
             x=x, y=alt.Y("score_p10:Q", scale=scale, axis=axis, title=None), y2="score_p90:Q"
         ),
         known.mark_point(filled=True, opacity=1, color=BLUE, size=60).encode(x=x, y=alt.Y("score_mean:Q", scale=scale)),

@@ -170,9 +170,11 @@ def render_week(data: WeekData) -> str:
 def describe_vehicles(vehicles: pd.DataFrame, alerts: pd.DataFrame) -> pd.DataFrame:
     """Add to each vehicle its label, type, change since its first report, open alerts, and whether it needs attention.
 
-    The rate of a vehicle without a state of health is left out: it would be the fleet's, and say nothing of the vehicle.
+    The rate of a vehicle without a state of health is left out: it would be the fleet's and say nothing of the vehicle.
     """
-    open_alerts = alerts.groupby("vehicle_id")["severity"].agg(["max", "size"]).reindex(vehicles["vehicle_id"]).fillna(0)
+    open_alerts = (
+        alerts.groupby("vehicle_id")["severity"].agg(["max", "size"]).reindex(vehicles["vehicle_id"]).fillna(0)
+    )
     severity = open_alerts["max"].to_numpy(dtype=int)
     known = vehicles["soh_percent"].notna()
     make = _plain(vehicles["make"]).fillna("Unknown make")
@@ -275,11 +277,13 @@ def figures(vehicles: pd.DataFrame, charges: pd.DataFrame, quality: pd.DataFrame
     """Draw the charts there is data for.
 
     Returns:
-        health_wide and health_narrow, energy, temperature, spread, quality: SVG or None; hottest and spread_bins: the
-        rows they show; drawn_count.
+        health_wide and health_narrow, energy, temperature, spread, quality_svg: SVG or None; hottest and spread_bins:
+        the rows they show; drawn_count: vehicles in the health chart; warranty_drawn: it has the line of the warranty.
     """
     drawn = charts.choose_drawn(vehicles)
-    found: dict[str, Any] = dict.fromkeys(("health_wide", "health_narrow", "energy", "temperature", "spread", "quality_svg"))
+    found: dict[str, Any] = dict.fromkeys(
+        ("health_wide", "health_narrow", "energy", "temperature", "spread", "quality_svg")
+    )
     if len(drawn):
         text = (
             f"State of health of {len(drawn)} vehicles in {drawn['type'].nunique()} types, from "
@@ -303,7 +307,8 @@ def figures(vehicles: pd.DataFrame, charges: pd.DataFrame, quality: pd.DataFrame
     if quality["score_mean"].notna().any():
         text = f"Mean data quality score per day, {quality['score_mean'].min():.1f} at its lowest."
         found["quality_svg"] = charts.quality(quality, text)
-    return {**found, "hottest": _records(hottest), "spread_bins": _records(bins), "drawn_count": len(drawn)}
+    shown = {"drawn_count": len(drawn), "warranty_drawn": charts.shows_warranty(drawn)}
+    return {**found, "hottest": _records(hottest), "spread_bins": _records(bins), **shown}
 
 
 def hottest_packs(vehicles: pd.DataFrame) -> pd.DataFrame:

@@ -266,6 +266,7 @@ def start_component(
 def wait_until_healthy(
     port: int,
     components: Mapping[str, tuple[subprocess.Popen[bytes], Path]],
+    secrets: Secrets,
     *,
     on_progress: Progress,
     check: Check = nothing_to_check,
@@ -283,6 +284,8 @@ def wait_until_healthy(
         if time.monotonic() < next_look:
             return False
         next_look = time.monotonic() + 0.2
+        if not _is_ours(port, secrets):
+            return False
         for name in sorted(waiting & _healthy_components(port)):
             waiting.remove(name)
             on_progress(f"Airflow {name} is healthy")
@@ -291,15 +294,30 @@ def wait_until_healthy(
     wait_until(all_healthy, what="Airflow", timeout_s=HEALTH_TIMEOUT_S, watched=components, check=check)
 
 
+def _is_ours(port: int, secrets: Secrets) -> bool:
+    """Tell whether the server on this port knows our password: another Airflow may have been faster with the port."""
+    login = json.dumps({"username": ADMIN, "password": secrets.airflow_admin})
+    return _request(port, "POST", "/auth/token", login)[0] == 201
+
+
 def _healthy_components(port: int) -> set[str]:
+    status, answer = _request(port, "GET", "/api/v2/monitor/health")
+    if status != 200:
+        return set()
+    report = json.loads(answer)
+    return {"api-server"} | {
+        name for name, key in HEALTH_KEYS.items() if (report.get(key) or {}).get("status") == "healthy"
+    }
+
+
+def _request(port: int, method: str, path: str, body: str | None = None) -> tuple[int | None, bytes]:
+    """Return status and answer of a request to the API server; no status when nobody answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=REQUEST_TIMEOUT_S)
     try:
-        connection.request("GET", "/api/v2/monitor/health")
+        connection.request(method, path, body, {"Content-Type": "application/json"})
         response = connection.getresponse()
-        report = json.loads(response.read()) if response.status == 200 else {}
-    except (OSError, ValueError, http.client.HTTPException):
-        return set()
+        return response.status, response.read()
+    except (OSError, http.client.HTTPException):
+        return None, b""
     finally:
         connection.close()
-    healthy = {name for name, key in HEALTH_KEYS.items() if (report.get(key) or {}).get("status") == "healthy"}
-    return healthy | {"api-server"} if report else healthy

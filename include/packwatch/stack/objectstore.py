@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 MAGIC = b"packwatch-object-1 "
 SUFFIX = ".object"
@@ -36,7 +37,7 @@ HEADER_BYTES_MAX = 1 << 20
 """Longest first line that is read; S3 allows 2 kB of metadata and 1 kB of key."""
 
 
-class DamagedObject(ValueError):
+class DamagedObjectError(ValueError):
     """A file of the store is not what was written; the message says why."""
 
 
@@ -53,7 +54,7 @@ class StoredObject:
     storage_class: str = "STANDARD"
     metadata: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
-    checksum: dict[str, str | int | None] = field(default_factory=dict)
+    checksum: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -150,30 +151,32 @@ def read_object(root: Path, path: Path) -> tuple[StoredObject, StoredBody]:
     """Read and verify one file: header, place, size and checksum of the body.
 
     Raises:
-        DamagedObject: The file differs from what was written.
+        DamagedObjectError: The file differs from what was written.
     """
     with path.open("rb") as file:
         line = file.readline(HEADER_BYTES_MAX)
         description = _parse_header(line)
         if object_path(root, description.bucket, description.key) != path:
-            raise DamagedObject(f"holds key {description.key!r} of bucket {description.bucket!r}, whose file it is not")
+            raise DamagedObjectError(
+                f"holds key {description.key!r} of bucket {description.bucket!r}, whose file it is not"
+            )
         size, crc32 = 0, 0
         while chunk := file.read(CHUNK_BYTES):
             size += len(chunk)
             crc32 = zlib.crc32(chunk, crc32)
     if size != description.size:
-        raise DamagedObject(f"body has {size} bytes instead of {description.size}")
+        raise DamagedObjectError(f"body has {size} bytes instead of {description.size}")
     if crc32 != description.crc32:
-        raise DamagedObject(f"body has CRC-32 {crc32:08x} instead of {description.crc32:08x}")
+        raise DamagedObjectError(f"body has CRC-32 {crc32:08x} instead of {description.crc32:08x}")
     return description, StoredBody(path, len(line), size)
 
 
 def _parse_header(line: bytes) -> StoredObject:
     text = line[len(MAGIC) + 9 : -1]
     if not line.startswith(MAGIC) or not line.endswith(b"\n"):
-        raise DamagedObject("first line is incomplete or not of this format")
+        raise DamagedObjectError("first line is incomplete or not of this format")
     if line[len(MAGIC) : len(MAGIC) + 9] != b"%08x " % zlib.crc32(text):
-        raise DamagedObject("first line does not match its checksum")
+        raise DamagedObjectError("first line does not match its checksum")
     return StoredObject(**json.loads(text))
 
 

@@ -30,6 +30,7 @@ from packwatch.stack.processes import (
     ending,
     log_tail,
     nothing_to_check,
+    parent_pid,
     send,
     spawn,
     wait_gone,
@@ -170,7 +171,8 @@ def stop_leftovers(data: Path) -> None:
     containers; and it must never be started over living backends.
     """
     working_here = [process for process in psutil.process_iter() if works_in(process, data)]
-    send(working_here, signal.SIGINT)
+    pids = {process.pid for process in working_here}
+    send([process for process in working_here if parent_pid(process) not in pids], signal.SIGINT)
     left = wait_gone(working_here, FAST_STOP_S)
     send(left, signal.SIGKILL)
     if wait_gone(left, FAST_STOP_S):
@@ -187,7 +189,7 @@ def _create_cluster(
     log: Path,
     check: Check,
 ) -> None:
-    """Create an empty cluster beside its final place and move it there when complete, so a kill leaves no half of one."""
+    """Create an empty cluster beside its final place and move it there when complete: a kill leaves no half of one."""
     if data.exists() and any(data.iterdir()):
         raise UsageError(f"{data} is not empty and holds no Postgres cluster; move it away or run `make clean`")
     new = data.with_name("new")
@@ -200,13 +202,19 @@ def _create_cluster(
     if user is not None:
         os.chown(new, user, -1)
         os.chown(password_file, user, -1)
-    command = [bin_dir() / "initdb", "--pgdata", new, "--username", SUPERUSER, "--pwfile", password_file]
+    command: list[str | Path] = [
+        bin_dir() / "initdb",
+        "--pgdata",
+        new,
+        "--username",
+        SUPERUSER,
+        "--pwfile",
+        password_file,
+    ]
     # The built-in C.UTF-8 sorts and folds the same on every system.
     command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
     command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"]
-    process = spawn(
-        command, environment=environment, log=log, cwd=new, user=user, parent_death_signal=signal.SIGKILL
-    )
+    process = spawn(command, environment=environment, log=log, cwd=new, user=user, parent_death_signal=signal.SIGKILL)
     try:
         wait_until(
             lambda: process.poll() is not None, what="initdb", timeout_s=INITDB_TIMEOUT_S, watched={}, check=check

@@ -60,7 +60,7 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own, out of reach of the terminal's Ctrl-C.
 
-    On Linux the child gets `parent_death_signal` when the calling thread ends, even by SIGKILL: call from a main thread.
+    On Linux the child gets `parent_death_signal` when the calling thread ends, even by SIGKILL: call from main threads.
 
     Args:
         command: Program and arguments.
@@ -93,7 +93,7 @@ def spawn(
             group=None if user is None else group_of(user),
             extra_groups=None if user is None else [],
             start_new_session=True,
-            preexec_fn=tie_to_parent,  # noqa: PLW1509 - the callers are single-threaded
+            preexec_fn=tie_to_parent,
         )
 
 
@@ -218,6 +218,14 @@ def is_alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+def parent_pid(process: psutil.Process) -> int | None:
+    """Return the pid of the parent; None when the process is gone."""
+    try:
+        return process.ppid()
+    except psutil.Error:
+        return None
 
 
 def send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:

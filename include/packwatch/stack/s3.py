@@ -76,8 +76,9 @@ def wait_until_ready(
     Raises:
         ServiceUnreachable: The server did not come up; the message quotes its log.
     """
+    # That it turns away other keys tells it from another S3 server that was faster with the port.
     wait_until(
-        lambda: _status("GET", "/", port, access_key) == 200,
+        lambda: _status("GET", "/", port, access_key) == 200 and _status("GET", "/", port, f"not{access_key}") == 403,
         what="S3",
         timeout_s=START_TIMEOUT_S,
         watched={"S3": (process, log)},

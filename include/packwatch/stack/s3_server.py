@@ -1,4 +1,4 @@
-"""A durable S3 endpoint: moto's S3 speaks the protocol, every confirmed change is on disk before the client hears of it.
+"""A durable S3 endpoint: moto speaks the protocol, every confirmed change is on disk before the client hears of it.
 
 moto keeps objects in memory. Here a request that changes something is handled by moto, then the touched keys are
 written through to files, and only then the response leaves. A kill at any moment therefore loses no confirmed change,
@@ -32,7 +32,7 @@ from werkzeug.wsgi import get_input_stream
 
 from packwatch.errors import DataError
 from packwatch.stack import objectstore
-from packwatch.stack.objectstore import DamagedObject, StoredBody, StoredObject
+from packwatch.stack.objectstore import DamagedObjectError, StoredBody, StoredObject
 
 ACCOUNT = "123456789012"
 PARTITION = "aws"
@@ -43,14 +43,14 @@ BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/")
 
-KEY_QUERIES = {
-    "PUT": ({}, {"uploadId", "partNumber"}, {"tagging"}),
+KEY_QUERIES: dict[str, tuple[set[str], ...]] = {
+    "PUT": (set(), {"uploadId", "partNumber"}, {"tagging"}),
     "POST": ({"uploads"}, {"uploadId"}),
-    "DELETE": ({}, {"uploadId"}, {"tagging"}),
+    "DELETE": (set(), {"uploadId"}, {"tagging"}),
 }
 """Query parameters of the changing requests on a key that are stored (or, for parts, need not be)."""
 
-BUCKET_QUERIES = {"PUT": ({},), "POST": ({"delete"},), "DELETE": ({},)}
+BUCKET_QUERIES: dict[str, tuple[set[str], ...]] = {"PUT": (set(),), "POST": ({"delete"},), "DELETE": (set(),)}
 """The same for requests on a bucket."""
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -115,7 +115,7 @@ def restore(root: Path) -> int:
         for path in objectstore.object_files(root, bucket):
             try:
                 description, body = objectstore.read_object(root, path)
-            except DamagedObject as error:
+            except DamagedObjectError as error:
                 damaged.append(f"{path}: {error}")
                 continue
             _put(backend.buckets[bucket], description, body)
@@ -157,7 +157,7 @@ def _put(bucket: FakeBucket, description: StoredObject, body: StoredBody) -> Non
 
 def _use_stored_body(key: FakeKey, body: StoredBody) -> None:
     key._value_buffer.close()
-    key._value_buffer = body
+    key._value_buffer = body  # type: ignore[assignment]
     key.contentsize = body.size
     if key.multipart is not None:
         # The parts' bytes are in the object now; the upload itself stays, completing it twice is allowed.
@@ -221,7 +221,7 @@ def _refusal(method: str, bucket: str, key: str, query: str) -> tuple[str, str, 
     if not BUCKET_NAME.fullmatch(bucket) or bucket == "moto-api":
         return "400 Bad Request", "InvalidBucketName", f"The bucket name {bucket!r} is not valid."
     allowed = (KEY_QUERIES if key else BUCKET_QUERIES).get(method, ())
-    if _query_names(query) not in [set(names) for names in allowed]:
+    if _query_names(query) not in allowed:
         return "501 Not Implemented", "NotImplemented", f"The embedded S3 does not store {method} ?{query}."
     return None
 

@@ -1,12 +1,12 @@
 """The state folder of a stack: its secrets, its remembered ports, and the record of what runs.
 
-    .packwatch/
-      .gitignore     keeps everything here out of version control
-      secrets.json   generated once; mode 0600
-      ports.json     the ports of the last start, tried first by the next
-      stack.json     the running stack: pids and ports
-      lock           held by the supervisor while it lives
-      postgres/ s3/ airflow/ logs/
+.packwatch/
+  .gitignore     keeps everything here out of version control
+  secrets.json   generated once; mode 0600
+  ports.json     the ports of the last start, tried first by the next
+  stack.json     the running stack: pids and ports
+  lock           held by the supervisor while it lives
+  postgres/ s3/ airflow/ logs/
 """
 
 from __future__ import annotations

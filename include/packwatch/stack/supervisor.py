@@ -1,9 +1,9 @@
 """The process that starts the embedded servers, watches them, and ends them.
 
-It runs in a session of its own, tied to the command that started it by a pipe: when that command ends, however it ends,
-the pipe closes and the stack is stopped, unless the command said `detach` first (`make up`). SIGINT, SIGTERM and SIGHUP
-stop the stack as well, at any time. Signals only set a flag that every waiting loop looks at, so none of them can strike
-between the start of a process and its entry in the books.
+It runs in a session of its own, tied to the command that started it by a pipe: when that command ends, however that
+happens, the pipe closes and the stack is stopped, unless the command said `detach` first (`make up`). SIGINT, SIGTERM
+and SIGHUP stop the stack as well, at any time. Signals only set a flag that every waiting loop looks at, so none can
+strike between the start of a process and its entry in the books.
 
 Progress goes to standard output, one JSON object a line: {"progress": text}, {"ready": true}, {"busy": true} or
 {"error": text, "exit_code": number}.
@@ -22,7 +22,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -37,10 +36,10 @@ from packwatch.stack.processes import (
     MARKER,
     choose_port,
     ending,
-    is_alive,
     is_free,
     log_tail,
     members,
+    parent_pid,
     send,
     stack_id,
     wait_gone,
@@ -51,8 +50,9 @@ DETACH = b"detach\n"
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-GRACE_S = 6.0
-"""Seconds Airflow's components get to end by themselves; 1 to 3 s are normal once their workers are gone."""
+GRACE_S = 2.0
+"""Seconds the components get to end by themselves. What they would still say to the database is said for them at the
+next start, and their interpreters take seconds to fold up."""
 
 KILL_WAIT_S = 10.0
 """Seconds to wait for killed processes to disappear; more means one hangs in the kernel."""
@@ -65,7 +65,7 @@ LOG_BYTES_MAX = 10_000_000
 _log = logging.getLogger(__name__)
 
 
-class _StopRequested(Exception):
+class _StopRequestedError(Exception):
     """Somebody wants the stack to end: a signal, or the end of the command that started it."""
 
 
@@ -87,7 +87,7 @@ class _Books:
             else:
                 self.stop_reason = "the command that started the stack has ended"
         if self.stop_reason is not None:
-            raise _StopRequested(self.stop_reason)
+            raise _StopRequestedError(self.stop_reason)
 
     def enter(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
         """Note a started process, also on disk for whoever comes after a kill of this one."""
@@ -119,11 +119,10 @@ def end_processes(state_dir: Path) -> int:
     Airflow's components may say goodbye. Postgres and S3 end last.
     """
     everything = stack_members(state_dir)
-    data = postgres.data_dir(state_dir)
-    storage = [process for process in everything if _is_storage(process, data)]
-    rest = [process for process in everything if process not in storage]
+    stores = [process for process in everything if _is_s3(process)]
+    rest = [process for process in everything if process not in stores and not _is_postgres(process)]
     pids = {process.pid for process in rest}
-    heads = [process for process in rest if _parent(process) not in pids]
+    heads = [process for process in rest if parent_pid(process) not in pids]
     send(heads, signal.SIGTERM)
     # Parents before children, so that no worker lives to report its killed task as failed.
     others = sorted((process for process in rest if process not in heads), key=lambda process: process.pid)
@@ -131,8 +130,8 @@ def end_processes(state_dir: Path) -> int:
     left = wait_gone(rest, GRACE_S)
     send(left, signal.SIGKILL)
     wait_gone(left, KILL_WAIT_S)
-    send(storage, signal.SIGTERM)
-    postgres.stop_leftovers(data)
+    send(stores, signal.SIGTERM)
+    postgres.stop_leftovers(postgres.data_dir(state_dir))
     left = wait_gone(stack_members(state_dir), GRACE_S)
     send(left, signal.SIGKILL)
     left = wait_gone(left, KILL_WAIT_S)
@@ -141,16 +140,16 @@ def end_processes(state_dir: Path) -> int:
     return len(everything)
 
 
-def _parent(process: psutil.Process) -> int | None:
+def _is_postgres(process: psutil.Process) -> bool:
     try:
-        return process.ppid()
+        return process.name().startswith("postgres")
     except psutil.Error:
-        return None
+        return False
 
 
-def _is_storage(process: psutil.Process, data: Path) -> bool:
+def _is_s3(process: psutil.Process) -> bool:
     try:
-        return process.name().startswith("postgres") or "packwatch.stack.s3" in process.cmdline()
+        return "packwatch.stack.s3" in process.cmdline()
     except psutil.Error:
         return False
 
@@ -217,6 +216,7 @@ def _bring_up(books: _Books, root: Path, ports: Ports, secrets: Secrets, options
     airflow.wait_until_healthy(
         ports.airflow,
         {name: entry for name, entry in books.components.items() if name.startswith("Airflow")},
+        secrets,
         on_progress=_progress,
         check=books.check,
     )
@@ -302,7 +302,7 @@ def main(arguments: list[str] | None = None) -> int:
     exit_code = 0
     try:
         _run(books, options.root.resolve(), options)
-    except _StopRequested as reason:
+    except _StopRequestedError as reason:
         _log.info("stopping: %s", reason)
     except PackwatchError as error:
         _log.error("%s", error)

@@ -65,10 +65,12 @@ def validate_planned_batch(
     objects = warehouse.query(connection, "select_batch_objects", {"batch_id": batch_id})
     arrival_day = objects["ingest_date"].max()
     parsed = read_batch(lake, objects, config)
-    registry = identify(parsed.rows)
+    described = identify(parsed.rows)
     result = validate_batch(
-        parsed.rows, parsed.rejects, arrival_day, attach_specs(registry), bad_share_max=config.bad_share_max
+        parsed.rows, parsed.rejects, arrival_day, attach_specs(described), bad_share_max=config.bad_share_max
     )
+    # A vehicle that only a malformed VIN speaks of is none: validation gives its rows no vehicle id.
+    registry = described[described["vehicle_id"].isin(result.counts["vehicle_id"])]
     page = f"published/validation/ingest_date={arrival_day}/{batch_id}.html"
     lake.write(page, render(result, batch_id, arrival_day).encode(), "text/html; charset=utf-8")
     files = empty_manifest()

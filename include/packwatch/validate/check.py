@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pandas.api.types import union_categoricals
 
 from packwatch import errors
 from packwatch.ingest.formats.parsed import REJECT_SCHEMA
@@ -70,16 +71,16 @@ def validate_batch(
     parsed = conform(parsed)
     rejects = conform(rejects, REJECT_SCHEMA)
     totals: Counter[str] = Counter()
-    clean: list[pa.Table] = []
     quarantined: list[pa.Table] = []
-    counts, rule_counts = [], []
+    kept, vehicle_ids, counts, rule_counts = [], [], [], []
     for start in range(0, max(len(parsed), 1), CHUNK_ROWS):
         rows = parsed.slice(start, CHUNK_ROWS)
         checkable = derive(rows, vehicles, arrival_day)
         hits = row_mask(checkable)
         totals.update(_gate_counts(checkable, hits, engine))
         log_dates = _log_dates(checkable, hits, arrival_day)
-        clean.append(_clean_rows(rows, checkable["vehicle_id"], ~hits.broken))
+        kept.append(~hits.broken)
+        vehicle_ids.append(checkable["vehicle_id"].array)
         room = max(quarantine.RAW_ROWS_MAX - sum(len(part) for part in quarantined), 0)
         days = pa.array(log_dates).cast(pa.date32())
         quarantined.append(quarantine.broken_rows(rows, hits, checkable["vehicle_id"], days, room))
@@ -97,7 +98,7 @@ def validate_batch(
     )
     reasons = Counter(rejects["reason"].to_pylist())
     result = BatchResult(
-        clean=_sorted_by_vehicle(pa.concat_tables(clean)),
+        clean=_clean_rows(parsed, np.concatenate(kept), union_categoricals(vehicle_ids)),
         quarantined=pa.concat_tables([*quarantined, unreadable]).sort_by(
             [("source_object", "ascending"), ("source_row", "ascending")]
         ),
@@ -133,25 +134,21 @@ def _log_dates(checkable: pd.DataFrame, hits: RuleHits, arrival_day: dt.date) ->
     return np.where(doubtful, np.datetime64("NaT"), days).astype("datetime64[s]")
 
 
-def _clean_rows(rows: pa.Table, vehicle_ids: pd.Series, kept: np.ndarray) -> pa.Table:
-    """Return the kept rows in the schema of the clean zone: the pseudonymous id instead of the identity."""
-    ids = pa.array(vehicle_ids.array, from_pandas=True).cast(pa.string())
-    mask = pa.array(kept)
-    named = {"vehicle_id": ids.filter(mask)}
-    kept_rows = rows.select([name for name in CLEAN_SCHEMA.names if name != "vehicle_id"]).filter(mask)
-    return pa.table(named | dict(zip(kept_rows.column_names, kept_rows.columns, strict=True)), schema=CLEAN_SCHEMA)
+def _clean_rows(rows: pa.Table, kept: np.ndarray, vehicle_ids: pd.Categorical) -> pa.Table:
+    """Return the kept rows by vehicle, with the pseudonymous id instead of the identity.
 
-
-def _sorted_by_vehicle(clean: pa.Table) -> pa.Table:
-    """Sort by vehicle_id, stable; a batch that is sorted already is not copied."""
-    if not len(clean):
-        return clean
-    encoded = clean["vehicle_id"].dictionary_encode().unify_dictionaries()
-    names = encoded.chunk(0).dictionary.to_numpy(zero_copy_only=False)
+    Leaving rows out and sorting are one step, a column at a time, so that at most one column is in memory twice.
+    """
+    names = vehicle_ids.categories.to_numpy(dtype=object)
+    by_name = np.argsort(names)
     rank = np.empty(len(names), dtype=np.int64)
-    rank[np.argsort(names.astype("U36"))] = np.arange(len(names))
-    place = rank[np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])]
-    return clean if (np.diff(place) >= 0).all() else clean.take(pa.array(np.argsort(place, kind="stable")))
+    rank[by_name] = np.arange(len(names))
+    place = rank[vehicle_ids.codes[kept]]
+    sorting = np.argsort(place, kind="stable")
+    order = pa.array(np.flatnonzero(kept)[sorting])
+    ids = pa.array(names[by_name], pa.string()).take(pa.array(place[sorting]))
+    signals = [rows[name].combine_chunks().take(order) for name in CLEAN_SCHEMA.names if name != "vehicle_id"]
+    return pa.table([ids, *signals], schema=CLEAN_SCHEMA)
 
 
 def _rule_counts(source_objects: pd.Series, hits: RuleHits) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
+
 from packwatch.ingest.formats.leafspy_lines import GENERATIONS
 
 # Fields by name; what is not named here is 0.

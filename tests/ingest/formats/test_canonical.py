@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
 from packwatch.errors import UnreadableLog, UsageError
 from packwatch.ingest.formats import ParsedLog, parse_log, write_log
 from packwatch.schema import LOG_SCHEMA, PARSED_SCHEMA
@@ -298,6 +299,12 @@ class TestParquet:
     def test_types_of_time(self, at):
         log = parquet({"vin": ["V"], "recorded_at": at, "soc_percent": [1]})
         assert log.rows["recorded_at"].to_pylist() == [AT]
+
+    def test_text_that_is_no_text_is_damage(self):
+        broken = pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, 2], np.int32)), pa.py_buffer(b"\xff\xfe"))
+        with pytest.raises(UnreadableLog) as caught:
+            parquet({"vin": broken, "recorded_at": [AT], "soc_percent": [1]})
+        assert caught.value.reason == "corrupt_parquet"
 
     def test_a_date_is_no_time(self):
         log = parquet({"vin": ["V"], "recorded_at": [date(2024, 1, 2)], "soc_percent": [1]})

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+
 from packwatch.ingest.formats import ParsedLog, parse_log
 
 AT = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)

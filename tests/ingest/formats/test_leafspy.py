@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from packwatch.errors import UnreadableLog
 from packwatch.ingest.formats import ParsedLog, parse_log
 from packwatch.ingest.formats.leafspy_lines import GENERATIONS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from packwatch.ingest.formats import ParsedLog, parse_log
 from packwatch.ingest.formats.leafspy_lines import GENERATIONS, split_glued
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from packwatch.ingest.formats.leafspy_units import ambient_celsius, gps_speed_kmh, odometer_km, wheel_speed_kmh
 
 

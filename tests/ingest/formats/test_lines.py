@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from packwatch.errors import UnreadableLog
 from packwatch.ingest.formats.lines import check_utf8, split_lines
 

@@ -9,6 +9,7 @@ import zipfile
 
 import pyarrow as pa
 import pytest
+
 from packwatch.config import settings
 from packwatch.errors import UnreadableLog, UsageError
 from packwatch.ingest.formats import ADAPTERS, parse_log, write_log

@@ -61,6 +61,7 @@ def parse_parquet(data: bytes, name: str, hints: Mapping[str, str]) -> ParsedLog
                 "too_large", f"{name}: {unpacked} bytes when unpacked. Split it, or raise PACKWATCH_OBJECT_BYTES_MAX."
             )
         table = file.read(columns=present)
+        table.validate(full=True)  # a damaged page may decode to text that is none
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UnreadableLog("corrupt_parquet", f"{name}: a damaged Parquet file ({error}). Upload it again.") from error
     if not len(table):

@@ -7,7 +7,7 @@ its header begins with the header's columns.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +49,9 @@ _ADDED = (
 GENERATIONS = tuple(_FIRST + sum(_ADDED[:count], ()) for count in range(len(_ADDED) + 1))
 # Columns that people cut out before they share a log.
 _CUT_OUT: tuple[tuple[str, ...], ...] = ((), ("VIN",), ("Lat", "Long"), ("Lat", "Long", "VIN"))
+_LAYOUTS = tuple(
+    tuple(name for name in generation if name not in cut) for generation in GENERATIONS for cut in _CUT_OUT
+)
 
 # Without these a file is no LeafSpy log, whatever else it holds.
 REQUIRED = {"SOC", "AHr", "Pack Volts", "Pack Amps", "Max CP mV"}
@@ -110,59 +113,54 @@ def layout_of(lines: Lines) -> tuple[str, ...] | None:
 
 def read_records(lines: Lines, layout: tuple[str, ...]) -> Records:
     """Read every record; a header line in the middle of the file changes the layout from there on."""
-    sections = _sections(lines, layout)
+    layouts, layout_of_line = _layout_of_lines(lines, layout)
     fields = lines.count(",") + 1
     parts, broken = [], []
-    for names, first, last in sections:
-        inside = np.zeros(len(lines), dtype=bool)
-        inside[first:last] = True
+    for number, names in enumerate(layouts):
+        inside = layout_of_line == number
         accepted = _accepted_lengths(names)
-        odd = inside & (~np.isin(fields, accepted) | _glued(lines, inside))
+        fitting = inside & np.isin(fields, accepted)
+        fitting &= ~_glued(lines, fitting)
         for length in accepted:
-            chosen = inside & ~odd & (fields == length)
+            chosen = fitting & (fields == length)
             if chosen.any():
-                parts.append(
-                    (_read(lines.join(chosen), names, length), np.flatnonzero(chosen).astype(np.int64) * _PLACES)
-                )
-        recovered, rejected = _mend(lines, np.flatnonzero(odd), accepted)
+                parts.append((_read(lines.join(chosen), names, length), np.flatnonzero(chosen) * _PLACES))
+        recovered, rejected = _mend(lines, np.flatnonzero(inside & ~fitting), accepted)
         broken += rejected
         for length in accepted:
             same = [(order, text) for order, text in recovered if text.count(",") + 1 == length]
             if same:
                 data = "".join(f"{text}\n" for _, text in same).encode(lines.encoding)
                 parts.append((_read(data, names, length), np.array([order for order, _ in same], dtype=np.int64)))
-        recovered_text = dict(recovered)
-        broken += _unreadable(lines, parts, recovered_text)
+        broken += _unreadable(lines, parts, dict(recovered))
     return _join(parts, broken)
 
 
-def _glued(lines: Lines, inside: np.ndarray) -> np.ndarray:
-    """Tell which lines hold more than one time of day, whatever their length."""
+def _glued(lines: Lines, fitting: np.ndarray) -> np.ndarray:
+    """Tell which lines hold more than one time of day although their length fits."""
     colons = lines.count(":")
-    timed = colons[inside & (colons > 0)]
+    timed = colons[fitting & (colons > 0)]
     return colons > timed.min() if len(timed) else np.zeros(len(lines), dtype=bool)
 
 
-def _sections(lines: Lines, layout: tuple[str, ...]) -> list[tuple[tuple[str, ...], int, int]]:
-    """Divide the file at its header lines: (names, first line of data, line after the last)."""
+def _layout_of_lines(lines: Lines, layout: tuple[str, ...]) -> tuple[list[tuple[str, ...]], np.ndarray]:
+    """Return the distinct layouts of a file and the number of each line's own; -1 marks the header lines."""
     firsts = np.frombuffer(lines.data, dtype=np.uint8)[lines.starts]
-    # Records begin with a digit; only a line that begins with the D of Date/Time can be a header.
-    headers = [
-        (int(line), names)
-        for line in np.flatnonzero(firsts == ord(_HEADER_START[0]))
-        if (names := header_names(lines.text(line))) is not None
-    ]
-    if header_names(lines.text(0)) is not None and not any(line == 0 for line, _ in headers):
-        headers.insert(0, (0, layout))
-    starts = [*([(-1, layout)] if not headers or headers[0][0] > 0 else []), *headers]
-    ends = [line for line, _ in starts[1:]] + [len(lines)]
-    return [(names, line + 1, end) for (line, names), end in zip(starts, ends, strict=True)]
+    # Records begin with a digit; only a line that begins with the D of Date/Time can be a header, or the very first.
+    suspects = np.union1d([0], np.flatnonzero(firsts == ord(_HEADER_START[0])))
+    headers = {line: names for line in suspects.tolist() if (names := header_names(lines.text(line))) is not None}
+    layouts = list(dict.fromkeys([layout, *headers.values()]))
+    starts = [0, *headers]
+    own = [layouts.index(names) for names in (layout, *headers.values())]
+    layout_of_line = np.repeat(own, np.diff([*starts, len(lines)]))
+    layout_of_line[list(headers)] = -1
+    return layouts, layout_of_line
 
 
 def _accepted_lengths(names: tuple[str, ...]) -> list[int]:
     """Return how many fields a row may have: as many as the header, one more, or those of a later generation."""
     later = {
-        len(layout) for layout in _layouts() if len(layout) > len(names) and _same_names(layout[: len(names)], names)
+        len(layout) for layout in _LAYOUTS if len(layout) > len(names) and _same_names(layout[: len(names)], names)
     }
     return sorted({len(names), len(names) + 1} | later)
 
@@ -172,21 +170,14 @@ def _same_names(layout: Sequence[str], names: Sequence[str]) -> bool:
     return all(known.partition("(")[0] == name.partition("(")[0] for known, name in zip(layout, names, strict=True))
 
 
-def _layouts() -> Iterable[tuple[str, ...]]:
-    """Yield every known layout, the newest generation last."""
-    for generation in GENERATIONS:
-        for cut in _CUT_OUT:
-            yield tuple(name for name in generation if name not in cut)
-
-
 def _layout_without_header(lines: Lines) -> tuple[str, ...] | None:
     """Find the layout whose cell, extreme and time columns agree with the first complete records."""
     for line in range(min(len(lines), 5)):
         text = lines.text(line)
-        start = _RECORD_START.match(text)
-        record = split_glued(text)[0] if start else ""
-        fields = record.split(",")
-        for layout in _layouts():
+        if not _RECORD_START.match(text):
+            continue
+        fields = split_glued(text)[0].split(",")
+        for layout in _LAYOUTS:
             if len(fields) in {len(layout), len(layout) + 1} and _fits(layout, fields):
                 return layout
     return None
