@@ -96,7 +96,7 @@ def test_modules_are_not_named_as_cells(clean_log: MakeLog, analyze: Analyze, ce
 
 def test_a_bad_cell_stands_out_of_its_module(clean_log: MakeLog, analyze: Analyze, cells_of: MakeCells) -> None:
     module = {f"cell_{number}": 3.67 for number in range(13, 25)}
-    lists = cells_of(ROWS, **module, cell_20=3.58)
+    lists = cells_of(ROWS, **(module | {"cell_20": 3.58}))
     found = analyze(clean_log(SECONDS, pack_current_a=0.0, soc_percent=60.0, cell_voltages_v=lists)).anomalies
     assert found["code"].tolist() == ["severe_voltage_imbalance", "voltage_groups"]
     assert found["subject"].tolist() == ["cell 20", "pack"]

@@ -179,7 +179,7 @@ def test_too_many_alerts_are_counted() -> None:
     alerts = [alert(n, 3) for n in range(30)] + [alert(n, 2) for n in range(25)]
     text = Page(weekly.render_week(week(alerts=alerts))).text
     assert "55 alerts are open (30 critical, 25 warning), 55 of them new this week." in text
-    assert "because they come after those above: 15 warning." in text
+    assert "Only the first 40 are listed here; the rest: 15 warning." in text
 
 
 def test_the_same_data_give_the_same_bytes_and_are_not_changed() -> None:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -28,7 +27,8 @@ INCLUDE = Path(control.__file__).parents[2]
 COMMAND = """
 import pathlib, sys, time
 from packwatch.stack.control import start_stack
-stack = start_stack(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), on_progress=lambda text: print(text, flush=True))
+root, state_dir = map(pathlib.Path, sys.argv[1:])
+stack = start_stack(root, state_dir, on_progress=lambda text: print(text, flush=True))
 print("up", flush=True)
 time.sleep(600)
 """
@@ -81,7 +81,8 @@ def wait_until_empty(state_dir: Path, timeout_s: float = 60) -> None:
     wait_until(lambda: stack_members(state_dir) == [], what="the end of all", timeout_s=timeout_s, watched={})
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+# SIGINT the command can answer; of the others it just dies, with SIGTERM and SIGKILL as with SIGHUP.
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_during_the_start_leaves_nothing(root: Path, state_dir: Path, number: signal.Signals) -> None:
     with Command(root, state_dir) as command:
         command.wait_for("Postgres is up")
@@ -93,7 +94,7 @@ def test_a_signal_during_the_start_leaves_nothing(root: Path, state_dir: Path, n
     assert control.why_down(state_dir) is None
 
 
-@pytest.mark.parametrize("delay_s", [0.0, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("delay_s", [0.0, 0.3, 0.9])
 def test_an_early_stop_leaves_nothing(root: Path, state_dir: Path, delay_s: float) -> None:
     with Command(root, state_dir) as command:
         wait_until(lambda: (state_dir / "logs" / "supervisor.log").exists(), what="it", timeout_s=30, watched={})
@@ -235,8 +236,7 @@ def test_a_large_log_is_set_aside(state_dir: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture(autouse=True)
-def no_foreign_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_foreign_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """The settings of whoever runs the tests do not reach the stack."""
     for name in [name for name in os.environ if name.startswith("PACKWATCH_")]:
         monkeypatch.delenv(name)
-    yield

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
 from packwatch.analyze.anomalies import find_anomalies
 from packwatch.analyze.cells import cell_frame, make_buckets, read_cells, target_days
-from packwatch.analyze.conditioning import deduplicate, is_sorted, measure_steps, read_rows, read_specs, vehicle_days
+from packwatch.analyze.conditioning import (
+    Rows,
+    Specs,
+    Steps,
+    VehicleDays,
+    deduplicate,
+    is_sorted,
+    measure_steps,
+    read_rows,
+    read_specs,
+    vehicle_days,
+)
 from packwatch.analyze.days import day_frame
 from packwatch.analyze.findings import Evidence
-from packwatch.analyze.flows import integrate
+from packwatch.analyze.flows import Flows, integrate
 from packwatch.analyze.frames import (
     ANOMALY_COLUMNS,
     CELL_COLUMNS,
@@ -57,21 +71,47 @@ def analyze_rows(
             f"analyze from {first_day} to {last_day}, interval {interval_s} s: the last day must not be before the "
             "first and the interval must be positive"
         )
+    loaded = load_rows(clean, vehicles)
+    days = target_days(loaded.days, first, last)
+    if not len(days.first):
+        return DayAnalysis(*map(empty_frame, (SESSION_COLUMNS, DAY_COLUMNS, CELL_COLUMNS, ANOMALY_COLUMNS)))
+    table, rows, flows, specs, names = loaded.table, loaded.rows, loaded.flows, loaded.specs, loaded.names
+    readings = read_cells(table, rows, specs, make_buckets(rows, days, interval_s))
+    return DayAnalysis(
+        sessions=sessions_of(loaded, first, last),
+        days=day_frame(rows, flows, specs, readings, names),
+        cells=cell_frame(readings, names),
+        anomalies=find_anomalies(Evidence(table, rows, loaded.steps, flows, specs, readings, names)),
+    )
+
+
+@dataclass(frozen=True)
+class LoadedRows:
+    """Clean rows as arrays, with what every part of the analysis needs of them."""
+
+    table: pa.Table
+    rows: Rows
+    names: npt.NDArray[np.object_]
+    """Vehicle ids in the order of the numbers in `rows.vehicle`."""
+    days: VehicleDays
+    specs: Specs
+    steps: Steps
+    flows: Flows
+
+
+def load_rows(clean: pa.Table, vehicles: pd.DataFrame) -> LoadedRows:
+    """Turn clean rows into arrays, and integrate the current."""
     table = conform(clean, CLEAN_SCHEMA)
     table = table if is_sorted(table) else deduplicate(table)[0]
     rows, names = read_rows(table)
-    all_days = vehicle_days(rows)
-    days = target_days(all_days, first, last)
-    if not len(days.first):
-        return DayAnalysis(*map(empty_frame, (SESSION_COLUMNS, DAY_COLUMNS, CELL_COLUMNS, ANOMALY_COLUMNS)))
+    days = vehicle_days(rows)
     specs = read_specs(vehicles, names)
-    steps = measure_steps(rows, all_days)
-    flows = integrate(rows, steps, specs)
-    spans = find_sessions(rows, steps, flows, all_days, range(first, last + 1))
-    readings = read_cells(table, rows, specs, make_buckets(rows, days, interval_s))
-    return DayAnalysis(
-        sessions=measure_sessions(rows, steps, flows, specs, names, spans),
-        days=day_frame(rows, flows, specs, readings, names),
-        cells=cell_frame(readings, names),
-        anomalies=find_anomalies(Evidence(table, rows, steps, flows, specs, readings, names)),
-    )
+    steps = measure_steps(rows, days)
+    return LoadedRows(table, rows, names, days, specs, steps, integrate(rows, steps, specs))
+
+
+def sessions_of(loaded: LoadedRows, first_day: int, last_day: int) -> pd.DataFrame:
+    """Return the sessions that end on the days `first_day` to `last_day` (days since 1970)."""
+    rows, steps, flows = loaded.rows, loaded.steps, loaded.flows
+    spans = find_sessions(rows, steps, flows, loaded.days, range(first_day, last_day + 1))
+    return measure_sessions(rows, steps, flows, loaded.specs, loaded.names, spans)

@@ -111,12 +111,14 @@ def build_frame(values: Mapping[str, npt.ArrayLike], columns: Mapping[str, str])
     return pd.DataFrame({name: _typed(values[name], dtype) for name, dtype in columns.items()})
 
 
-def _typed(values: npt.ArrayLike, dtype: str) -> pd.Series:
+def _typed(values: npt.ArrayLike, dtype: str) -> pd.Series | np.ndarray:
     if dtype == TIME:
         return pd.Series(np.asarray(values, dtype="int64").view("datetime64[ms]")).dt.tz_localize("UTC")
     if dtype == DATE:
         return pd.Series(np.asarray(values, dtype="int64").view("datetime64[D]").astype(object), dtype=object)
-    return pd.Series(values).reset_index(drop=True).astype(dtype)
+    if dtype == "str":
+        return pd.Series(np.asarray(values, dtype=object), dtype="str")
+    return np.asarray(values).astype(dtype)
 
 
 def empty_frame(columns: Mapping[str, str]) -> pd.DataFrame:

@@ -46,14 +46,14 @@ def statement(name: str) -> str:
 def query(connection: psycopg.Connection, name: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Run the named query and return its rows as a frame."""
     with connection.cursor() as cursor:
-        cursor.execute(statement(name), parameters)  # type: ignore[arg-type]
+        cursor.execute(statement(name), parameters)
         columns = [column.name for column in cursor.description or ()]
         return pd.DataFrame(cursor.fetchall(), columns=columns)
 
 
 def execute(connection: psycopg.Connection, name: str, parameters: Mapping[str, Any] | None = None) -> int:
     """Run the named statement and return the number of rows it touched."""
-    return connection.execute(statement(name), parameters).rowcount  # type: ignore[arg-type]
+    return connection.execute(statement(name), parameters).rowcount
 
 
 def copy_rows(connection: psycopg.Connection, table: str, rows: pa.Table | pd.DataFrame) -> int:
@@ -95,11 +95,11 @@ def migrate(connection: psycopg.Connection) -> list[str]:
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
         execute(connection, "create_schema_migrations")
-        known = dict(connection.execute("SELECT number, checksum FROM schema_migrations").fetchall())
+        known: dict[int, str] = dict(connection.execute("SELECT number, checksum FROM schema_migrations").fetchall())
         for number, name, text in migrations():
             checksum = hashlib.sha256(text.encode()).hexdigest()
             if number not in known:
-                connection.execute(text)  # type: ignore[call-overload]
+                connection.execute(text)
                 connection.execute(
                     "INSERT INTO schema_migrations (number, name, checksum) VALUES (%s, %s, %s)",
                     (number, name, checksum),

@@ -13,6 +13,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from packwatch.config import SMTP_CONN_ID, WEBHOOK_CONN_ID
+from packwatch.errors import UsageError
 from packwatch.orchestrate.services import open_warehouse
 from packwatch.publish.alerts import digest, mark_sent, update_alerts
 
@@ -40,6 +41,8 @@ def send(alerts: Sequence[dict[str, Any]], context: Any) -> dict[str, int]:
         channels += 1
     if connection_exists(SMTP_CONN_ID):
         recipients = BaseHook.get_connection(SMTP_CONN_ID).extra_dejson.get("to")
+        if not recipients:
+            raise UsageError(f'connection {SMTP_CONN_ID}: its extra names no recipient; add {{"to": "team@example.org"}}')
         SmtpNotifier(
             smtp_conn_id=SMTP_CONN_ID,
             to=recipients,

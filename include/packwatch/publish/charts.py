@@ -25,7 +25,7 @@ PALE = "#cfdeec"
 INTERVAL = "#7099be"
 ALERT = "#b3261e"
 ALERT_INTERVAL = "#d0776e"
-CHARGE_COLORS = {"AC": "#5f9bd0", "DC": "#16456f", "unknown": "#8a949c"}
+CHARGE_COLORS = {"AC": "#5c98ce", "DC": "#16456f", "unknown": "#8a949c"}
 
 # Below this a pack of most makers is covered by the warranty of eight years.
 WARRANTY_SOH_PERCENT = 70.0

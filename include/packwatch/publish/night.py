@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import psycopg
 from rich.console import Console
@@ -45,7 +47,7 @@ def print_fleet(console: Console, fleet: pd.DataFrame) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("vehicle", "SoH %", "90 % interval", "points/year", "charges", "EFC", "confidence", "anomalies"):
         table.add_column(heading, justify="left" if heading in ("vehicle", "anomalies") else "right", no_wrap=True)
-    for row in fleet.to_dict("records"):
+    for row in rows_of(fleet):
         known = not missing(row["state_of_health_percent"])
         table.add_row(
             escape(f"{row['make'] or 'unknown'} {row['model'] or ''} {row['vehicle_id'][:8]}"),
@@ -65,8 +67,13 @@ def print_alerts(console: Console, alerts: pd.DataFrame) -> None:
     """Print the open alerts, worst first."""
     if alerts.empty:
         console.print("none")
-    for row in alerts.to_dict("records"):
+    for row in rows_of(alerts):
         color = SEVERITY_COLORS[row["severity"]]
         name = f"{row['make'] or 'unknown'} {row['model'] or ''} {row['vehicle_id'][:8]}"
         console.print(f"[{color}]{SEVERITY_NAMES[row['severity']]}[/] {escape(name)}: {escape(row['message'])}")
         console.print(f"  [dim]since {row['opened_on']}. {escape(row['action'])}[/]")
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a query's answer, missing values as None."""
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")

@@ -79,7 +79,7 @@ class _Books:
     components: dict[str, tuple[subprocess.Popen[bytes], Path]] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Raise when the stack should stop."""
+        """Raise when the stack should stop, or when one of its servers has ended by itself."""
         if not self.detached and self.stop_reason is None and select.select([0], [], [], 0)[0]:
             said = os.read(0, len(DETACH))
             if said == DETACH:
@@ -88,6 +88,9 @@ class _Books:
                 self.stop_reason = "the command that started the stack has ended"
         if self.stop_reason is not None:
             raise _StopRequestedError(self.stop_reason)
+        for name, (process, log) in self.components.items():
+            if process.poll() is not None:
+                raise ServiceUnreachable(f"{name} ended with {ending(process.returncode)}.\n{log_tail(log)}")
 
     def enter(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
         """Note a started process, also on disk for whoever comes after a kill of this one."""
@@ -238,16 +241,6 @@ def _bring_up_on_free_ports(books: _Books, root: Path, secrets: Secrets, options
     return ports
 
 
-def _watch(books: _Books) -> None:
-    """Return never: raise when the stack should stop or one of its servers ended."""
-    while True:
-        books.check()
-        for name, (process, log) in books.components.items():
-            if process.poll() is not None:
-                raise ServiceUnreachable(f"{name} ended with {ending(process.returncode)}.\n{log_tail(log)}")
-        time.sleep(WATCH_PERIOD_S)
-
-
 def _set_aside_large_logs(logs: Path) -> None:
     for log in logs.glob("*.log"):
         if log.stat().st_size > LOG_BYTES_MAX:
@@ -277,7 +270,9 @@ def _run(books: _Books, root: Path, options: argparse.Namespace) -> None:
         ),
     )
     _emit(ready=True)
-    _watch(books)
+    while True:
+        books.check()
+        time.sleep(WATCH_PERIOD_S)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -35,6 +35,8 @@ class TestAmbient:
             ([20, 21], 15.0, [NAN, NAN]),
             # 36.5 lies on both grids (2.5 °C); 36.5 °C beside a pack of 5 °C does not go, 2.5 °C does
             ([36.5, 36.5], 5.0, [2.5, 2.5]),
+            # steps of neither grid; 59.3 °C is no weather
+            ([59.3, 59.4, 59.5, 59.7], 18.0, [15.167, 15.222, 15.278, 15.389]),
             # no pack temperature: only the weather is left
             ([95, 96], NAN, [35, 35.556]),
             ([NAN, NAN], 20.0, [NAN, NAN]),

@@ -21,6 +21,8 @@ AMBIENT_UNREAD_FROM_C = 85.0
 _CELSIUS_STEP, _FAHRENHEIT_STEP = 0.5, 0.9
 # Logs hold one decimal, so a value on its grid is off by at most 0.05.
 _GRID_TOLERANCE = 0.051
+# Of the values with a decimal, at least this share must lie on a grid: one in five to ten does so by chance.
+_GRID_SHARE_MIN = 0.9
 # Air is at most this much warmer than a pack that heats up slowly, and colder than one after fast charging, K.
 _AIR_ABOVE_PACK_K, _AIR_BELOW_PACK_K = 20.0, 45.0
 _AIR_HOTTEST_C, _AIR_COLDEST_C = 57.0, -50.0
@@ -45,10 +47,9 @@ def ambient_celsius(ambient: np.ndarray, pack_c: np.ndarray) -> np.ndarray:
     """
     celsius, fahrenheit = _blank_unread(ambient), _blank_unread((ambient - 32) / 1.8)
     broken = ambient[np.isfinite(ambient) & (ambient != np.round(ambient))]
-    on_celsius = int((np.abs(broken / _CELSIUS_STEP - np.round(broken / _CELSIUS_STEP)) < 1e-6).sum())
-    steps = (broken - 32) / _FAHRENHEIT_STEP
-    on_fahrenheit = int((np.abs(steps - np.round(steps)) * _FAHRENHEIT_STEP < _GRID_TOLERANCE).sum())
-    if on_celsius != on_fahrenheit:
+    on_celsius = _share_on_grid(broken, _CELSIUS_STEP)
+    on_fahrenheit = _share_on_grid(broken - 32, _FAHRENHEIT_STEP)
+    if max(on_celsius, on_fahrenheit) >= _GRID_SHARE_MIN and on_celsius != on_fahrenheit:
         return celsius if on_celsius > on_fahrenheit else fahrenheit
     possible = [values for values in (celsius, fahrenheit) if _plausible(values, pack_c)]
     return possible[0] if len(possible) == 1 else np.full(len(ambient), np.nan)
@@ -106,6 +107,14 @@ def _unit_factor(true: float, shown: float) -> float | None:
     if true < _EVIDENCE_MIN_KM or shown <= 0 or not _RATIO_LOW < true / shown < _RATIO_HIGH:
         return None
     return 1.0 if true / shown < _RATIO_MIDDLE else KM_PER_MILE
+
+
+def _share_on_grid(values: np.ndarray, step: float) -> float:
+    """Return the share of values that are whole steps, but for the rounding to one decimal."""
+    if not len(values):
+        return 0.0
+    steps = values / step
+    return float((np.abs(steps - np.round(steps)) * step < _GRID_TOLERANCE).mean())
 
 
 def _blank_unread(celsius: np.ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ CREATE INDEX ingested_objects_day ON ingested_objects (ingest_date, state);
 COMMENT ON TABLE ingested_objects IS
 'Ledger of raw objects. For every object rows_in = rows_clean + rows_quarantined + rows_duplicate.';
 COMMENT ON COLUMN ingested_objects.state IS
-'planned: taken by a run; clean: its rows are in the lake; set_aside: unreadable as a whole; rejected: its batch failed the gate.';
+'planned: taken by a run; clean: its rows are in the lake; set_aside: unreadable; rejected: its batch failed the gate.';
 COMMENT ON COLUMN ingested_objects.reason IS 'Why the object was set aside or rejected, a short code.';
 COMMENT ON COLUMN ingested_objects.run_key IS 'Partition (arrival day) of the run that took the object.';
 
@@ -47,7 +47,8 @@ CREATE TABLE object_slices (
     PRIMARY KEY (object_key, log_date, shard)
 );
 CREATE INDEX object_slices_slice ON object_slices (log_date, shard);
-COMMENT ON TABLE object_slices IS 'Rows of an object that passed validation, by log day and shard, and how many of them repeat another row.';
+COMMENT ON TABLE object_slices IS
+'Rows of an object that passed validation, by log day and shard, and how many of them repeat another row.';
 
 -- Grain: one row an object, vehicle and log day.
 CREATE TABLE object_quality (
@@ -72,7 +73,8 @@ CREATE TABLE clean_files (
     row_count BIGINT NOT NULL
 );
 CREATE INDEX clean_files_slice ON clean_files (log_date, shard);
-COMMENT ON TABLE clean_files IS 'Manifest of the clean zone: a file that is not listed here was left by a killed task and does not count.';
+COMMENT ON TABLE clean_files IS
+'Manifest of the clean zone: a file that is not listed here was left by a killed task and does not count.';
 
 -- Grain: one row a log day and shard. A stage is out of date while its version is below the one before it.
 CREATE TABLE slices (
@@ -95,7 +97,7 @@ CREATE TABLE pipeline_runs (
     rows_clean BIGINT NOT NULL,
     rows_quarantined BIGINT NOT NULL,
     rows_duplicate BIGINT NOT NULL,
-    report_dates DATE [] NOT NULL DEFAULT '{}',
+    report_dates DATE[] NOT NULL DEFAULT '{}',
     finished_at TIMESTAMPTZ NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE pipeline_runs IS 'The books of each night, as they stood when it was published.';

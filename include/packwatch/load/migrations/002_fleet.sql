@@ -20,8 +20,10 @@ COMMENT ON TABLE vehicles IS 'Vehicle registry.';
 COMMENT ON COLUMN vehicles.vin IS 'Vehicle identification number. Personal data: not visible to bi_reader.';
 COMMENT ON COLUMN vehicles.battery_original_capacity_kwh IS 'Usable energy when new, kWh, from the vehicle catalogue.';
 COMMENT ON COLUMN vehicles.spec_model IS 'The catalogue row that the limits come from; null when the type is unknown.';
-COMMENT ON COLUMN vehicles.spec_source IS 'catalogue, or neutral when the type is unknown and chemistry-neutral limits apply.';
-COMMENT ON COLUMN vehicles.identified_by IS 'The raw object that make, model and year were taken from: the first by key.';
+COMMENT ON COLUMN vehicles.spec_source IS
+'catalogue, or neutral when the type is unknown and chemistry-neutral limits apply.';
+COMMENT ON COLUMN vehicles.identified_by IS
+'The raw object that make, model and year were taken from: the first by key.';
 
 -- Grain: one row a charge or discharge session, on the UTC day it ends in.
 CREATE TABLE charge_cycles (
@@ -56,8 +58,10 @@ CREATE INDEX charge_cycles_slice ON charge_cycles (log_date, shard);
 CREATE INDEX charge_cycles_vehicle ON charge_cycles (vehicle_id, ended_at);
 COMMENT ON TABLE charge_cycles IS 'Charge and discharge sessions.';
 COMMENT ON COLUMN charge_cycles.cycle_timestamp IS 'Start of the session.';
-COMMENT ON COLUMN charge_cycles.energy_transferred_kwh IS 'Net energy at the pack terminals, kWh, positive in both directions.';
-COMMENT ON COLUMN charge_cycles.observed_capacity_ah IS 'Capacity that this charge shows, Ah; null when it is too small or too sparse to tell.';
+COMMENT ON COLUMN charge_cycles.energy_transferred_kwh IS
+'Net energy at the pack terminals, kWh, positive in both directions.';
+COMMENT ON COLUMN charge_cycles.observed_capacity_ah IS
+'Capacity that this charge shows, Ah; null when it is too small or too sparse to tell.';
 
 -- Grain: one row a vehicle and log day with data.
 CREATE TABLE vehicle_days (
@@ -102,9 +106,11 @@ CREATE TABLE battery_cell_readings (
 CREATE TABLE battery_cell_readings_default PARTITION OF battery_cell_readings DEFAULT;
 CREATE INDEX battery_cell_readings_time ON battery_cell_readings USING brin (time);
 CREATE INDEX battery_cell_readings_vehicle ON battery_cell_readings (vehicle_id, time);
-COMMENT ON TABLE battery_cell_readings IS 'Cell voltages and temperatures averaged over an interval; every reading stays in the lake.';
+COMMENT ON TABLE battery_cell_readings IS
+'Cell voltages and temperatures averaged over an interval; every reading stays in the lake.';
 COMMENT ON COLUMN battery_cell_readings.temperature IS 'Mean of the probe nearest to the cell by number, °C.';
-COMMENT ON COLUMN battery_cell_readings.internal_resistance IS 'Resistance of the cell, milliohm; null while no method has measured it.';
+COMMENT ON COLUMN battery_cell_readings.internal_resistance IS
+'Resistance of the cell, milliohm; null while no method has measured it.';
 COMMENT ON COLUMN battery_cell_readings.deviation_mv IS 'Mean deviation from the average cell of the same instant, mV.';
 
 CREATE FUNCTION ensure_cell_partition(month DATE) RETURNS VOID LANGUAGE plpgsql AS $$
@@ -147,7 +153,8 @@ CREATE TABLE anomalies (
 CREATE INDEX anomalies_slice ON anomalies (log_date, shard);
 CREATE INDEX anomalies_vehicle ON anomalies (vehicle_id, log_date);
 COMMENT ON TABLE anomalies IS 'What the rules found on a day, with its evidence.';
-COMMENT ON COLUMN anomalies.alert_id IS 'The alert this belongs to: the same for every day of a vehicle, code and subject.';
+COMMENT ON COLUMN anomalies.alert_id IS
+'The alert this belongs to: the same for every day of a vehicle, code and subject.';
 COMMENT ON COLUMN anomalies.severity IS '1 watch, 2 warning, 3 critical, 4 emergency.';
 
 -- Grain: one row a vehicle and log day.

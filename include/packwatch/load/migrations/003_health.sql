@@ -1,6 +1,6 @@
 -- Health: reports, forecasts, alerts.
 
--- Grain: one row a vehicle and report day. Partitioned by make, each make by year; `ensure_report_partition` makes them.
+-- Grain: one row a vehicle and report day. Partitioned by make, each make by year: see `ensure_report_partition`.
 CREATE TABLE battery_health_reports (
     id UUID NOT NULL,
     vehicle_id UUID NOT NULL REFERENCES vehicles (id),
@@ -37,17 +37,24 @@ CREATE TABLE battery_health_reports (
     state_evidence DOUBLE PRECISION NOT NULL,
     PRIMARY KEY (id, make, report_date)
 ) PARTITION BY LIST (make);
-CREATE TABLE battery_health_reports_default PARTITION OF battery_health_reports DEFAULT PARTITION BY RANGE (report_date);
+CREATE TABLE battery_health_reports_default PARTITION OF battery_health_reports DEFAULT PARTITION BY RANGE (
+    report_date
+);
 CREATE TABLE battery_health_reports_default_default PARTITION OF battery_health_reports_default DEFAULT;
 CREATE INDEX battery_health_reports_vehicle ON battery_health_reports (vehicle_id, report_date);
 COMMENT ON TABLE battery_health_reports IS 'Battery health of a vehicle on each day with data.';
 COMMENT ON COLUMN battery_health_reports.state_of_health_percent IS
 'Capacity now as a share of the reference capacity, %; null while the evidence is insufficient.';
-COMMENT ON COLUMN battery_health_reports.charge_cycle_count IS 'Charge sessions seen so far; equivalent_full_cycles is the measure of use.';
-COMMENT ON COLUMN battery_health_reports.degradation_rate_per_year IS 'Points of state of health lost a year; positive is loss.';
-COMMENT ON COLUMN battery_health_reports.confidence_score IS 'Probability (0 to 1) that the state of health is right within 3 points.';
-COMMENT ON COLUMN battery_health_reports.bms_soh_percent IS 'What the BMS itself says: a source of its own, never mixed into the state of health.';
-COMMENT ON COLUMN battery_health_reports.rate_is_prior IS 'True while the rate rests on the fleet, not yet on this vehicle.';
+COMMENT ON COLUMN battery_health_reports.charge_cycle_count IS
+'Charge sessions seen so far; equivalent_full_cycles is the measure of use.';
+COMMENT ON COLUMN battery_health_reports.degradation_rate_per_year IS
+'Points of state of health lost a year; positive is loss.';
+COMMENT ON COLUMN battery_health_reports.confidence_score IS
+'Probability (0 to 1) that the state of health is right within 3 points.';
+COMMENT ON COLUMN battery_health_reports.bms_soh_percent IS
+'What the BMS itself says: a source of its own, never mixed into the state of health.';
+COMMENT ON COLUMN battery_health_reports.rate_is_prior IS
+'True while the rate rests on the fleet, not yet on this vehicle.';
 COMMENT ON COLUMN battery_health_reports.raw_data_s3_path IS 'Clean rows this report was made from.';
 
 CREATE FUNCTION ensure_report_partition(make TEXT, report_year INTEGER) RETURNS VOID LANGUAGE plpgsql AS $$
@@ -82,7 +89,8 @@ CREATE TABLE forecasts (
     crossing_date_upper_90 DATE,
     method_version TEXT NOT NULL
 );
-COMMENT ON TABLE forecasts IS 'When a vehicle is expected to fall below a state of health. Empty until the forecaster lands.';
+COMMENT ON TABLE forecasts IS
+'When a vehicle is expected to fall below a state of health. Empty until the forecaster lands.';
 
 -- Grain: one row a vehicle, kind of anomaly and subject.
 CREATE TABLE alerts (

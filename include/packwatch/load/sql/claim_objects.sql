@@ -5,11 +5,11 @@ WITH wanted AS (
     FROM object_quality
     INNER JOIN vehicles ON object_quality.vehicle_id = vehicles.id
     WHERE
-        (cardinality(%(makes)s::TEXT []) = 0 OR lower(vehicles.make) = any(%(makes)s::TEXT []))
+        (cardinality(%(makes)s::TEXT[]) = 0 OR lower(vehicles.make) = any(%(makes)s::TEXT[]))
         AND (
-            cardinality(%(vehicles)s::TEXT []) = 0
-            OR lower(vehicles.vin) = any(%(vehicles)s::TEXT [])
-            OR vehicles.id::TEXT = any(%(vehicles)s::TEXT [])
+            cardinality(%(vehicles)s::TEXT[]) = 0
+            OR lower(vehicles.vin) = any(%(vehicles)s::TEXT[])
+            OR vehicles.id::TEXT = any(%(vehicles)s::TEXT[])
         )
 )
 
@@ -20,7 +20,7 @@ SELECT
     size_bytes,
     ingest_date,
     'planned' AS state,
-    %(run_key)s AS run_key,
+    %(run_key)s,
     '' AS batch_id
 FROM listing
 ORDER BY object_key
@@ -32,13 +32,16 @@ ON CONFLICT (object_key) DO UPDATE
         run_key = excluded.run_key,
         planned_at = now()
     WHERE
-        ledger.etag <> excluded.etag
-        OR (ledger.state = 'planned' AND (ledger.run_key = excluded.run_key OR ledger.planned_at < now() - INTERVAL '6 hours'))
-        OR (
-            %(reprocess)s AND ledger.ingest_date = %(ingest_date)s
-            AND (
-                cardinality(%(makes)s::TEXT []) + cardinality(%(vehicles)s::TEXT []) = 0
-                OR ledger.object_key IN (SELECT wanted.object_key FROM wanted)
-            )
+    ledger.etag <> excluded.etag
+    OR (
+        ledger.state = 'planned'
+        AND (ledger.run_key = excluded.run_key OR ledger.planned_at < now() - INTERVAL '6 hours')
+    )
+    OR (
+        %(reprocess)s AND ledger.ingest_date = %(ingest_date)s
+        AND (
+            cardinality(%(makes)s::TEXT[]) + cardinality(%(vehicles)s::TEXT[]) = 0
+            OR ledger.object_key IN (SELECT wanted.object_key FROM wanted)
         )
+    )
 RETURNING object_key, etag, size_bytes;

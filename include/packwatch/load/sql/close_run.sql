@@ -3,15 +3,16 @@ INSERT INTO pipeline_runs AS run (
     run_key, dag_run_id, state, objects, rows_in, rows_clean, rows_quarantined, rows_duplicate, report_dates
 )
 SELECT
-    %(run_key)s AS run_key,
-    %(dag_run_id)s AS dag_run_id,
-    CASE WHEN count(*) FILTER (WHERE state IN ('planned', 'rejected')) > 0 THEN 'incomplete' ELSE 'complete' END AS state,
+    %(run_key)s,
+    %(dag_run_id)s,
+    CASE WHEN count(*) FILTER (WHERE state IN ('planned', 'rejected')) > 0 THEN 'incomplete' ELSE 'complete' END
+        AS state,
     count(*) AS objects,
     coalesce(sum(rows_in), 0)::BIGINT AS rows_in,
     coalesce(sum(rows_clean), 0)::BIGINT AS rows_clean,
     coalesce(sum(rows_quarantined), 0)::BIGINT AS rows_quarantined,
     coalesce(sum(rows_duplicate), 0)::BIGINT AS rows_duplicate,
-    %(report_dates)s::DATE [] AS report_dates
+    %(report_dates)s::DATE[] AS report_dates
 FROM ingested_objects
 WHERE run_key = %(run_key)s
 ON CONFLICT (run_key) DO UPDATE

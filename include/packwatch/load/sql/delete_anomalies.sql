@@ -1,1 +1,2 @@
-DELETE FROM anomalies WHERE log_date = %(log_date)s AND shard = %(shard)s;
+DELETE FROM anomalies
+WHERE log_date = %(log_date)s AND shard = %(shard)s;

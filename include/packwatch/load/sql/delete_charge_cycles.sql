@@ -1,1 +1,2 @@
-DELETE FROM charge_cycles WHERE log_date = %(log_date)s AND shard = %(shard)s;
+DELETE FROM charge_cycles
+WHERE log_date = %(log_date)s AND shard = %(shard)s;

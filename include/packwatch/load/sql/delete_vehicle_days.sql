@@ -1,1 +1,2 @@
-DELETE FROM vehicle_days WHERE log_date = %(log_date)s AND shard = %(shard)s;
+DELETE FROM vehicle_days
+WHERE log_date = %(log_date)s AND shard = %(shard)s;
