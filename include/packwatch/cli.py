@@ -182,10 +182,10 @@ def warehouse_dsn(dsn: str | None, state: Path) -> str:
     Raises:
         UsageError: neither is there.
     """
-    from packwatch.stack.control import running_stack
-
     if dsn:
         return dsn
+    from packwatch.stack.control import running_stack
+
     stack = running_stack(state.resolve())
     if stack is None:
         raise UsageError("no Postgres given and no stack is running: set PACKWATCH_DSN or run `packwatch up`")

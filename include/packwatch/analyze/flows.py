@@ -96,7 +96,8 @@ def integrate(rows: Rows, steps: Steps, specs: Specs) -> Flows:
     dt_ms = rows.time_ms[here] - rows.time_ms[before]
     resting = (activity[here] == REST) & (activity[before] == REST)
     limit = np.where(resting, np.maximum(steps.limit_ms[here], REST_GAP_S * 1000), steps.limit_ms[here])
-    hours = np.where(dt_ms <= limit, dt_ms / MS_PER_H, 0.0)
+    same = rows.vehicle[here] == rows.vehicle[before]
+    hours = np.where(same & (dt_ms <= limit), dt_ms / MS_PER_H, 0.0)
     voltage, assumed = fill_voltage(rows, specs)
     i_here, i_before = current[here], current[before]
     power = current * voltage / W_PER_KW
@@ -111,24 +112,21 @@ def integrate(rows: Rows, steps: Steps, specs: Specs) -> Flows:
         power_kw=power,
         energy_kwh=_scatter(0.5 * (countable[here] + countable[before]) * hours, here, count),
         noise_ah2=_scatter(((i_here - i_before) * hours) ** 2 / 12, here, count),
-        blind=_scatter(dt_ms > limit, here, count),
+        blind=_scatter(same & (dt_ms > limit), here, count),
         voltage_known=~np.isnan(voltage),
         voltage_assumed=assumed,
     )
 
 
-def _pairs(rows: Rows, known: Booleans) -> tuple[Integers, Integers]:
-    """Return (row, the nearest earlier row of the same vehicle) for all rows with a known current."""
+def _pairs(rows: Rows, known: Booleans) -> tuple[Integers | slice, Integers | slice]:
+    """Return the rows with a known current but the first, and for each the one before it, maybe of another vehicle."""
     if known.all():
-        here = np.flatnonzero(rows.vehicle[1:] == rows.vehicle[:-1]) + 1
-        return here, here - 1
-    before = previous_known(known)
-    here = np.flatnonzero(known & (before >= 0))
-    here = here[rows.vehicle[here] == rows.vehicle[before[here]]]
-    return here, before[here]
+        return slice(1, None), slice(0, -1)  # views are several times as fast as gathered copies
+    place = np.flatnonzero(known)
+    return place[1:], place[:-1]
 
 
-def _scatter(values: npt.NDArray, rows: Integers, count: int) -> npt.NDArray:
+def _scatter(values: npt.NDArray, rows: Integers | slice, count: int) -> npt.NDArray:
     result = np.zeros(count, dtype=values.dtype)
     result[rows] = values
     return result

@@ -161,7 +161,8 @@ def attach_specs(vehicles: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The same rows in the same order, plus chemistry, cells_in_series, cells_in_parallel, capacity_nominal_ah (Ah),
         energy_nominal_kwh (usable), nominal_voltage_v, cell_voltage_limit_min_v, cell_voltage_limit_max_v (V, never
-        missing), cooling, spec_model, spec_source, spec_confidence, spec_note and spec_ambiguous.
+        missing), cooling, spec_model, spec_source, spec_confidence, spec_note and spec_ambiguous. Where the name fits
+        several packs the capacity and energy are missing: a health in percent of the wrong one would be a wrong number.
     """
     kinds = vehicles[["make", "model", "year"]].astype({"year": "Float64"})
     number = kinds.groupby(["make", "model", "year"], dropna=False, sort=False).ngroup().to_numpy()
@@ -172,6 +173,7 @@ def attach_specs(vehicles: pd.DataFrame) -> pd.DataFrame:
     ]
     columns = pd.DataFrame({name: [getattr(spec, field) for spec in specs] for name, field in _SPEC_COLUMNS.items()})
     columns = columns.astype({name: _SPEC_TYPES.get(name, "float64") for name in _SPEC_COLUMNS})
+    columns.loc[columns["spec_ambiguous"], ["capacity_nominal_ah", "energy_nominal_kwh"]] = np.nan
     attached = columns.iloc[np.searchsorted(distinct, number)].set_axis(vehicles.index)
     kept = vehicles.drop(columns=[name for name in _SPEC_COLUMNS if name in vehicles])
     return pd.concat([kept, attached], axis="columns")
