@@ -302,6 +302,8 @@ class TestAttachSpecs:
         attached = attach_specs(pd.DataFrame({"make": ["Nissan"], "model": ["Leaf"], "year": [2019]}))
         assert attached["spec_ambiguous"].tolist() == [True]
         assert attached["spec_note"].str.startswith("ambiguous").all()
+        # 115 Ah or 172 Ah: no health can be told from the wrong one.
+        assert attached[["capacity_nominal_ah", "energy_nominal_kwh"]].isna().all(axis=None)
 
     def test_limits_are_never_missing(self, fleet):
         attached = attach_specs(fleet)
