@@ -6,8 +6,10 @@ import datetime as dt
 import logging
 import os
 import secrets
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -38,9 +40,10 @@ def real_logs() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_dsn() -> Iterator[str]:
     """Superuser connection string of an embedded Postgres that lives as long as the session."""
-    state_dir = tmp_path_factory.mktemp("postgres")
+    # Not below pytest's own folder: the next session closes that to other users, and as root Postgres runs as one.
+    state_dir = Path(tempfile.mkdtemp(prefix="packwatch-test-"))
     password = secrets.token_hex(8)
     port = choose_port(())
     server = postgres.start(
@@ -52,6 +55,7 @@ def postgres_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     yield postgres.dsn(port, password, role=postgres.SUPERUSER)
     postgres.stop(server)
+    shutil.rmtree(state_dir)
 
 
 @pytest.fixture

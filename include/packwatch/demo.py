@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,8 +38,11 @@ PATIENCE_S = 1800
 POLL_S = 1.0
 # Asset-triggered runs appear some seconds after the run that feeds them; this long nothing must have moved.
 QUIET_S = 8.0
+# How often a log that nobody watches gets a line, in seconds.
+LOG_EVERY_S = 5.0
 
-console = Console(highlight=False)
+# A log file has no width to fit in; the tables must not be cut there.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
 @dataclass(frozen=True)
@@ -164,7 +169,7 @@ def fill_raw_zone(stack: Stack, state_dir: Path, week: DemoWeek, real_logs: Path
                 seed=week.seed,
                 first_day=week.first,
                 truth=folder / "truth.json",
-                on_progress=lambda what, share: status.update(f"simulating the fleet: {what} {share:.0%}"),
+                on_progress=lambda what, share: status.update(f"simulating the fleet: {share:.0%}, {what}"),
             )
     uploads = {path.relative_to(folder).as_posix(): path for path in sorted((folder / "raw").rglob("*")) if path.is_file()}
     if real_logs is not None:
@@ -221,12 +226,13 @@ def wait_until_quiet(airflow: httpx.Client, week: DemoWeek) -> None:
             time.sleep(POLL_S)
             states = {dag_id: api.runs(airflow, dag_id) for dag_id in DAGS}
             daily = [run for run in states[DAGS[0]] if run["partition_key"] in days]
-            ended = [run for run in daily if run["state"] in ("success", "failed")]
+            begun = {run["partition_key"] for run in daily}
+            open_days = {run["partition_key"] for run in daily if run["state"] in ("running", "queued")}
             busy = [run for dag_runs in states.values() for run in dag_runs if run["state"] in ("running", "queued")]
-            if busy or len(ended) < len(days):
+            if busy or begun != days:
                 quiet_since = time.monotonic()
             tasks = ", ".join(api.running_tasks(airflow)) or "scheduling"
-            status.update(f"{len({run['partition_key'] for run in ended})} of {DAYS} days done; now {tasks}")
+            status.update(f"{len(begun - open_days)} of {DAYS} days done; now {tasks}")
 
 
 def print_addresses(stack: Stack) -> None:
@@ -264,13 +270,14 @@ def progress(what: str) -> Iterator[Status]:
 
 
 class _Lines:
-    """Prints each new status once, for logs."""
+    """Prints the status now and then, for logs."""
 
-    _last = ""
+    _last, _printed = "", -math.inf
 
     def update(self, what: str) -> None:
-        if what != self._last:
-            self._last = what
+        now = time.monotonic()
+        if what != self._last and now - self._printed > LOG_EVERY_S:
+            self._last, self._printed = what, now
             console.print(what)
 
 

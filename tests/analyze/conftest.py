@@ -38,9 +38,11 @@ def clean_log() -> Callable[..., pa.Table]:
         }
         for name, values in columns.items():
             kind = CLEAN_SCHEMA.field(name).type
-            if values is None or np.isscalar(values):
-                values = [values] * count
-            filled[name] = values if isinstance(values, pa.Array) else pa.array(list(values), kind, from_pandas=True)
+            if isinstance(values, pa.Array):
+                filled[name] = values
+                continue
+            sequence = [values] * count if values is None or np.isscalar(values) else values
+            filled[name] = pa.array(sequence, kind, from_pandas=True)
         return conform(pa.table(filled), CLEAN_SCHEMA)
 
     return make

@@ -64,7 +64,9 @@ def busy_week(clean_log: MakeLog, vehicle_id: str, seed: int) -> pa.Table:
         current = np.concatenate(
             [generator.normal(-40, 30, len(drive)), np.full(len(rest), -0.3), generator.normal(25, 0.5, len(charge))]
         )
-        soc = np.concatenate([np.linspace(60, 45, len(drive)), np.full(len(rest), 45), np.linspace(45, 90, len(charge))])
+        soc = np.concatenate(
+            [np.linspace(60, 45, len(drive)), np.full(len(rest), 45), np.linspace(45, 90, len(charge))]
+        )
         cells = generator.normal(3.7, 0.002, (len(seconds), 24))
         cells[:, 6] -= 0.06
         values = {
@@ -137,9 +139,7 @@ def test_an_overnight_charge_is_reported_once(clean_log: MakeLog, vehicles: Make
     assert found[1]["charge_ah"].tolist() == pytest.approx([359 / 6])
 
 
-def test_a_vehicle_heard_of_only_in_the_context_has_no_results(
-    clean_log: MakeLog, vehicles: MakeVehicles
-) -> None:
+def test_a_vehicle_heard_of_only_in_the_context_has_no_results(clean_log: MakeLog, vehicles: MakeVehicles) -> None:
     ghost = clean_log(np.arange(0, 3600, 10), start="2026-03-09T10:00", vehicle_id="ghost", pack_current_a=50.0)
     later = clean_log(np.arange(0, 3600, 10), start="2026-03-11T10:00", vehicle_id="ghost", pack_current_a=50.0)
     real = clean_log(np.arange(0, 3600, 10), start="2026-03-10T10:00", vehicle_id="real", pack_current_a=50.0)
@@ -182,7 +182,9 @@ def assert_shaped(found: DayAnalysis) -> None:
         assert frame.dtypes.astype(str).tolist() == empty.dtypes.astype(str).tolist()
 
 
-def test_no_rows_give_empty_frames_of_the_same_shape(vehicles: MakeVehicles, fleet: pa.Table, types: pd.DataFrame) -> None:
+def test_no_rows_give_empty_frames_of_the_same_shape(
+    vehicles: MakeVehicles, fleet: pa.Table, types: pd.DataFrame
+) -> None:
     found = analyze_rows(CLEAN_SCHEMA.empty_table(), vehicles().iloc[:0], DAY, DAY)
     assert all(getattr(found, name).empty for name in RESULTS)
     assert_shaped(found)
@@ -243,9 +245,7 @@ def leaf_rows(real_logs: Path) -> pa.Table:
 
 
 def test_a_healthy_real_leaf_is_hot_and_nothing_else(leaf_rows: pa.Table, vehicles: MakeVehicles) -> None:
-    found = analyze_rows(
-        leaf_rows, vehicles("leaf", capacity_nominal_ah=176.0), date(2022, 6, 9), date(2022, 9, 15)
-    )
+    found = analyze_rows(leaf_rows, vehicles("leaf", capacity_nominal_ah=176.0), date(2022, 6, 9), date(2022, 9, 15))
     assert set(found.anomalies["code"]) == {"high_temperature"}
     hottest = found.days.set_index("log_date")["temperature_max_c"]
     # The 13th of September touches 50.0 °C in one sample only.
@@ -254,9 +254,7 @@ def test_a_healthy_real_leaf_is_hot_and_nothing_else(leaf_rows: pa.Table, vehicl
 
 
 def test_charges_of_a_real_leaf_agree_with_its_own_capacity(leaf_rows: pa.Table, vehicles: MakeVehicles) -> None:
-    found = analyze_rows(
-        leaf_rows, vehicles("leaf", capacity_nominal_ah=176.0), date(2022, 6, 9), date(2022, 9, 15)
-    )
+    found = analyze_rows(leaf_rows, vehicles("leaf", capacity_nominal_ah=176.0), date(2022, 6, 9), date(2022, 9, 15))
     observed = found.sessions.dropna(subset=["observed_capacity_ah"])
     assert len(observed) >= 8
     # The BMS says 169.4 Ah in June and 168.0 Ah in September.

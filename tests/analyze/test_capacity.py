@@ -95,9 +95,7 @@ def test_skipped_steps_are_placed_later_in_the_interval(clean_log: MakeLog, anal
 
 
 def test_eight_bit_steps_are_recognized(clean_log: MakeLog, analyze: Analyze) -> None:
-    table = charge(
-        clean_log, capacity_ah=80.0, start_soc=30.1, current_a=40.0, hours=0.8, displayed_step=100 / 255
-    )
+    table = charge(clean_log, capacity_ah=80.0, start_soc=30.1, current_a=40.0, hours=0.8, displayed_step=100 / 255)
     assert analyze(table).sessions.iloc[0]["observed_capacity_ah"] == pytest.approx(80.0, rel=0.003)
 
 
@@ -118,7 +116,9 @@ def test_narrow_windows_are_not_observed(clean_log: MakeLog, analyze: Analyze, p
 
 def test_driving_is_not_observed(clean_log: MakeLog, analyze: Analyze) -> None:
     seconds = np.arange(0, 3601, 1)
-    table = clean_log(seconds, pack_current_a=-50.0, pack_voltage_v=360.0, soc_percent=90 - seconds / 72, speed_kmh=80.0)
+    table = clean_log(
+        seconds, pack_current_a=-50.0, pack_voltage_v=360.0, soc_percent=90 - seconds / 72, speed_kmh=80.0
+    )
     found = analyze(table).sessions.iloc[0]
     assert found["kind"] == "discharge"
     assert np.isnan(found["observed_capacity_ah"])
@@ -169,7 +169,9 @@ def test_lfp_on_its_plateau_is_less_certain(
     assert found["observed_capacity_sigma_ah"] == pytest.approx(np.sqrt(2) * 5 / 49 * 100, rel=1e-3)
 
 
-@pytest.mark.parametrize(("end_current", "soc_end", "full"), [(5.0, 100.0, True), (5.0, 96.0, False), (40.0, 100.0, False)])
+@pytest.mark.parametrize(
+    ("end_current", "soc_end", "full"), [(5.0, 100.0, True), (5.0, 96.0, False), (40.0, 100.0, False)]
+)
 def test_full_means_tapered_at_the_top(
     clean_log: MakeLog, analyze: Analyze, end_current: float, soc_end: float, full: bool
 ) -> None:

@@ -43,9 +43,7 @@ def integrate(table: pa.Table, vehicles: pd.DataFrame) -> flows.Flows:
 def test_activity(
     clean_log: MakeLog, state: str | None, current: float | None, speed: float | None, activity: int
 ) -> None:
-    rows, _ = conditioning.read_rows(
-        clean_log([0], charge_state=[state], pack_current_a=[current], speed_kmh=[speed])
-    )
+    rows, _ = conditioning.read_rows(clean_log([0], charge_state=[state], pack_current_a=[current], speed_kmh=[speed]))
     assert flows.classify(rows)[0].tolist() == [activity]
 
 

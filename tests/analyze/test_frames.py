@@ -28,7 +28,9 @@ def test_an_empty_frame_has_the_dtypes_of_a_full_one(columns: dict[str, str]) ->
     assert empty.dtypes.astype(str).tolist() == full.dtypes.astype(str).tolist()
     # Parquet can hold it, and no time loses its zone.
     schema = pa.Table.from_pandas(full, preserve_index=False).schema
-    assert all(schema.field(name).type == pa.timestamp("ms", "UTC") for name, kind in columns.items() if kind == frames.TIME)
+    assert all(
+        schema.field(name).type == pa.timestamp("ms", "UTC") for name, kind in columns.items() if kind == frames.TIME
+    )
 
 
 def test_times_and_dates() -> None:

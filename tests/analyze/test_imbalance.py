@@ -23,16 +23,12 @@ def imbalance(found: DayAnalysis) -> pd.DataFrame:
     return found.anomalies[found.anomalies["code"] == "severe_voltage_imbalance"].reset_index(drop=True)
 
 
-@pytest.mark.parametrize(
-    ("shift_mv", "severity"), [(-15, None), (-25, 1), (-60, 2), (-120, 3), (60, 2)]
-)
+@pytest.mark.parametrize(("shift_mv", "severity"), [(-15, None), (-25, 1), (-60, 2), (-120, 3), (60, 2)])
 def test_a_cell_is_named_with_its_amount(
     clean_log: MakeLog, analyze: Analyze, cells_of: MakeCells, shift_mv: float, severity: int | None
 ) -> None:
     lists = cells_of(ROWS, cell_17=3.7 + shift_mv / 1000)
-    found = imbalance(
-        analyze(clean_log(SECONDS, pack_current_a=0.0, soc_percent=60.0, cell_voltages_v=lists))
-    )
+    found = imbalance(analyze(clean_log(SECONDS, pack_current_a=0.0, soc_percent=60.0, cell_voltages_v=lists)))
     if severity is None:
         assert found.empty
         return
@@ -62,9 +58,7 @@ def test_only_quiet_rows_at_middle_soc_tell(
 
 
 @pytest.mark.parametrize(("bad_rows", "found"), [(4, 0), (5, 1)])
-def test_it_must_persist(
-    clean_log: MakeLog, analyze: Analyze, cells_of: MakeCells, bad_rows: int, found: int
-) -> None:
+def test_it_must_persist(clean_log: MakeLog, analyze: Analyze, cells_of: MakeCells, bad_rows: int, found: int) -> None:
     # Five rows, and a tenth of 40.
     good, bad = cells_of(ROWS - bad_rows).to_pylist(), cells_of(bad_rows, cell_9=3.6).to_pylist()
     table = clean_log(

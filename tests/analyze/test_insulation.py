@@ -18,17 +18,27 @@ Analyze = Callable[..., DayAnalysis]
 # 96 cells * 4.2 V = 403.2 V: 500 ohm/V are 201.6 kΩ, 100 ohm/V are 40.32 kΩ.
 @pytest.mark.parametrize(
     ("kohm", "severity", "limit"),
-    [(202.0, None, None), (201.0, 2, 500.0), (41.0, 2, 500.0), (40.0, 3, 100.0), (0.0, 3, 100.0), (11520.0, None, None)],
+    [
+        (202.0, None, None),
+        (201.0, 2, 500.0),
+        (41.0, 2, 500.0),
+        (40.0, 3, 100.0),
+        (0.0, 3, 100.0),
+        (11520.0, None, None),
+    ],
 )
-def test_limits(
-    clean_log: MakeLog, analyze: Analyze, kohm: float, severity: int | None, limit: float | None
-) -> None:
+def test_limits(clean_log: MakeLog, analyze: Analyze, kohm: float, severity: int | None, limit: float | None) -> None:
     found = analyze(clean_log(range(4), insulation_resistance_kohm=[3000, kohm, kohm, 3000])).anomalies
     if severity is None:
         assert found.empty
         return
     row = found.iloc[0]
-    assert (row["code"], row["severity"], row["limit_value"], row["unit"]) == ("insulation_low", severity, limit, "ohm/V")
+    assert (row["code"], row["severity"], row["limit_value"], row["unit"]) == (
+        "insulation_low",
+        severity,
+        limit,
+        "ohm/V",
+    )
     assert row["value"] == pytest.approx(kohm * 1000 / 403.2)
     assert (row["row_count"], row["subject"]) == (2, "pack")
     assert f"({kohm:.0f} kΩ)" in row["message"]

@@ -80,7 +80,9 @@ def test_figures_do_not_depend_on_chunks_blocks_or_neighbors() -> None:
     bucket = np.repeat(np.arange(3), count // 3)
     watched = generator.random(count) < 0.5
     _, whole = lists.summarize(column(values), bucket, VALID, watched, (0.01,))
-    pieces = pa.chunked_array([pa.array(values[:7], pa.list_(pa.float32())), pa.array(values[7:], pa.list_(pa.float32()))])
+    pieces = pa.chunked_array(
+        [pa.array(values[:7], pa.list_(pa.float32())), pa.array(values[7:], pa.list_(pa.float32()))]
+    )
     _, chunked = lists.summarize(pieces, bucket, VALID, watched, (0.01,))
     # A flawed neighbor takes the block through the slower path.
     middle = slice(count // 3, 2 * count // 3)
@@ -104,3 +106,4 @@ def test_pick_and_medians() -> None:
     picked = lists.pick(values, np.array([0, 0, 1, 2]), np.array([3, 1, 1, 2]))
     np.testing.assert_array_equal(picked, [4.0, 1.0, np.nan, np.nan])
     np.testing.assert_array_equal(lists.medians(values, np.array([0, 1, 2]), VALID), [2.0, np.nan, 3.0])
+    assert lists.highest_item(values, np.array([0, 1, 2]), (0.5, 3.5)).tolist() == [2, 0, 1]

@@ -41,7 +41,10 @@ def test_booleans_are_counted_and_nan_ignored() -> None:
 
 
 def test_flags_and_bits_are_joined() -> None:
-    assert ranges.range_any(np.array([False, True, False]), np.array([0, 2]), np.array([2, 3])).tolist() == [True, False]
+    assert ranges.range_any(np.array([False, True, False]), np.array([0, 2]), np.array([2, 3])).tolist() == [
+        True,
+        False,
+    ]
     assert ranges.range_or(np.array([1, 4, 2]), np.array([0]), np.array([2])).tolist() == [5]
 
 

@@ -83,9 +83,7 @@ def test_cells_must_add_up_to_the_pack(
     in_series: float,
     found: int,
 ) -> None:
-    table = clean_log(
-        np.arange(20) * 60, pack_current_a=0.0, pack_voltage_v=pack_voltage, cell_voltages_v=cells_of(20)
-    )
+    table = clean_log(np.arange(20) * 60, pack_current_a=0.0, pack_voltage_v=pack_voltage, cell_voltages_v=cells_of(20))
     result = faults(analyze(table, types=vehicles(cells_in_series=in_series)))
     assert result["subject"].tolist() == ["pack voltage"] * found
     if found:
@@ -102,16 +100,39 @@ def test_spikes_are_counted(clean_log: MakeLog, analyze: Analyze) -> None:
     assert result["row_count"].tolist() == [2]
 
 
-@pytest.mark.parametrize(("current", "soc_drop", "found"), [(0.0, 8.0, 1), (0.0, 2.0, 0), (-0.5, 8.0, 0)])
+@pytest.mark.parametrize(
+    ("current", "soc_to", "speed", "found"),
+    [
+        (0.0, 72, 40.0, 1),  # driving
+        (0.0, 88, 0.0, 1),  # charging
+        (0.0, 72, 0.0, 0),  # parked, with a load too small to see
+        (0.0, 77, 40.0, 0),  # too little to be sure
+        (-0.5, 72, 40.0, 0),
+    ],
+)
 def test_a_frozen_current(
-    clean_log: MakeLog, analyze: Analyze, current: float, soc_drop: float, found: int
+    clean_log: MakeLog, analyze: Analyze, current: float, soc_to: float, speed: float, found: int
 ) -> None:
-    soc = np.round(np.linspace(80, 80 - soc_drop, 120))
-    table = clean_log(np.arange(120) * 30, pack_current_a=current, soc_percent=soc, speed_kmh=40.0)
+    soc = np.round(np.linspace(80, soc_to, 120))
+    table = clean_log(np.arange(120) * 30, pack_current_a=current, soc_percent=soc, speed_kmh=speed)
     result = faults(analyze(table))
     assert result["subject"].tolist() == ["pack current"] * found
     if found:
-        assert result["value"].tolist() == [8.0]
+        # Eight steps of 1 %.
+        assert (result["value"].tolist(), result["row_count"].tolist()) == ([8.0], [8])
+
+
+def test_a_current_that_freezes_for_a_part_of_the_day(clean_log: MakeLog, analyze: Analyze) -> None:
+    soc = np.linspace(40, 60, 240)
+    current = np.where(np.arange(240) < 120, 20.0, 0.0)
+    result = faults(analyze(clean_log(np.arange(240) * 30, pack_current_a=current, soc_percent=soc)))
+    assert result["subject"].tolist() == ["pack current"]
+    assert result["started_at"].tolist() == [pd.Timestamp("2026-03-10T09:00:30Z")]
+
+
+def test_one_correction_at_rest_is_no_frozen_current(clean_log: MakeLog, analyze: Analyze) -> None:
+    soc = np.repeat([50.0, 57.0], 60)
+    assert faults(analyze(clean_log(np.arange(120) * 30, pack_current_a=0.0, soc_percent=soc))).empty
 
 
 def test_soc_that_moves_between_logs_is_no_frozen_current(clean_log: MakeLog, analyze: Analyze) -> None:

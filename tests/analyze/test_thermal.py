@@ -33,7 +33,7 @@ def test_heat_has_three_levels(clean_log: MakeLog, analyze: Analyze, peak: float
     assert (row["severity"], row["subject"], row["value"], row["unit"]) == (severity, "pack", peak, "°C")
     assert row["row_count"] == 2
     assert row["started_at"] == pd.Timestamp("2026-03-10T08:05:02Z")
-    assert f"reached {peak:.1f} °C" in row["message"]
+    assert row["message"].startswith(f"The hottest probe reached {peak:.1f} °C")
     assert ("a nightly batch is not a safety alarm" in row["message"]) == (severity >= 3)
 
 
@@ -47,7 +47,9 @@ def test_one_hot_sample_is_a_sensor_not_a_pack(clean_log: MakeLog, analyze: Anal
 
 def test_two_hot_probes_in_one_sample_count(clean_log: MakeLog, analyze: Analyze) -> None:
     table = clean_log(range(3), temperatures_c=probes([[45, 45, 45], [51, 52, 45], [45, 45, 45]]))
-    assert of_code(analyze(table), "high_temperature")["value"].tolist() == [52.0]
+    found = of_code(analyze(table), "high_temperature")
+    assert found["value"].tolist() == [52.0]
+    assert found["message"].iloc[0].startswith("Probe 2 reached 52.0 °C")
 
 
 def test_the_row_before_midnight_is_another_day(clean_log: MakeLog, analyze: Analyze) -> None:
@@ -120,9 +122,7 @@ def test_the_current_explains_heat(clean_log: MakeLog, analyze: Analyze) -> None
 def test_heat_that_all_probes_share_under_load_is_the_current(clean_log: MakeLog, analyze: Analyze) -> None:
     # 0.12 K/s at 1 C: 0.081 K/s are allowed, but the coldest probe rises as well.
     seconds, temperature = heating(0.12)
-    shared = clean_log(
-        seconds, temperature_max_c=temperature, temperature_min_c=temperature - 2, pack_current_a=100.0
-    )
+    shared = clean_log(seconds, temperature_max_c=temperature, temperature_min_c=temperature - 2, pack_current_a=100.0)
     alone = clean_log(seconds, temperature_max_c=temperature, temperature_min_c=25.0, pack_current_a=100.0)
     assert of_code(analyze(shared), "thermal_runaway_risk").empty
     assert of_code(analyze(alone), "thermal_runaway_risk")["severity"].tolist() == [3]
@@ -134,8 +134,9 @@ def test_a_probe_that_draws_away_is_a_hot_spot(clean_log: MakeLog, analyze: Anal
     lists = probes([[25, 25, 26, value] for value in spot])
     found = of_code(analyze(clean_log(np.arange(count) * 60, temperatures_c=lists)), "thermal_runaway_risk")
     # More than 10 K above the middle of the probes, (25 + 26)/2, and growing by 2 K in ten minutes.
-    assert found["severity"].tolist() == [3]
+    assert (found["severity"].tolist(), found["subject"].tolist()) == ([3], ["probe 4"])
     assert found["value"].iloc[0] == pytest.approx(14.5, abs=0.3)
+    assert "probe 4 ran 14 K above the middle of the pack, at 40 °C" in found["message"].iloc[0]
 
 
 def test_a_constant_offset_is_no_hot_spot(clean_log: MakeLog, analyze: Analyze) -> None:

@@ -88,7 +88,7 @@ def test_at_least_two_tasks_run_at_a_time(
 
 
 def test_the_login_is_known_to_nobody_else(state_dir: Path, stack_secrets: Secrets) -> None:
-    airflow.write_password_file(state_dir, stack_secrets)
+    airflow.prepare_home(state_dir, stack_secrets)
     file = airflow.home(state_dir) / "passwords.json"
     assert json.loads(file.read_text()) == {"admin": stack_secrets.airflow_admin}
     assert file.stat().st_mode & 0o777 == 0o600

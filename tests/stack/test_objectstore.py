@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from packwatch.stack import objectstore
@@ -45,6 +45,7 @@ def test_a_hostile_key_stays_in_its_bucket(key: str) -> None:
     assert len(path.name.encode()) + len(objectstore.TEMPORARY_SUFFIX) <= 255
 
 
+@settings(database=None)
 @given(st.text(max_size=300))
 def test_any_key_stays_in_its_bucket(key: str) -> None:
     path = object_path(ROOT, "lake", key)

@@ -36,7 +36,7 @@ def test_only_the_owner_can_read_what_is_secret(state_dir: Path) -> None:
     finally:
         os.umask(old)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in state_dir.iterdir() if path.is_file()}
-    assert modes == {".gitignore": 0o600, "secrets.json": 0o600, "ports.json": 0o600}
+    assert modes == {".gitignore": 0o600, "secrets.json": 0o600, "ports.json": 0o600, "lock": 0o600}
     assert stat.S_IMODE(state_dir.stat().st_mode) & (stat.S_IROTH | stat.S_IRGRP) == 0
 
 

@@ -184,11 +184,24 @@ def test_a_folder_without_dags_is_refused(tmp_path: Path, state_dir: Path) -> No
         control.start_stack(tmp_path, state_dir)
 
 
-def test_only_a_state_folder_is_deleted(tmp_path: Path) -> None:
-    (tmp_path / "photo.jpg").write_text("precious")
-    with pytest.raises(UsageError, match="nothing deleted"):
-        control.clean_stack(tmp_path)
-    assert (tmp_path / "photo.jpg").exists()
+def test_a_folder_with_other_things_is_neither_used_nor_deleted(root: Path, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    pictures.chmod(0o755)
+    (pictures / "photo.jpg").write_text("precious")
+    with pytest.raises(UsageError, match="not empty and not a state folder"):
+        control.start_stack(root, pictures)
+    with pytest.raises(UsageError, match="not empty and not a state folder"):
+        control.clean_stack(pictures)
+    assert [path.name for path in pictures.iterdir()] == ["photo.jpg"]
+    assert pictures.stat().st_mode & 0o777 == 0o755
+
+
+def test_the_default_folder_may_hold_what_other_commands_left(root: Path) -> None:
+    folder = control.default_state_dir(root)
+    (folder / "reports").mkdir(parents=True)
+    control.clean_stack(folder)
+    assert not folder.exists()
 
 
 def test_what_keeps_postgres_from_starting_is_told(root: Path, state_dir: Path) -> None:

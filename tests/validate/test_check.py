@@ -150,6 +150,11 @@ def test_values_are_kept_for_so_many_rows_of_the_whole_batch(
     assert result.quarantined["raw"].is_null().to_pylist() == [False, False, False, True, True, True]
 
 
+def test_rows_of_a_vehicle_keep_their_order(random_table: pa.Table, vehicles: pd.DataFrame) -> None:
+    clean = run(random_table, make_rejects(), vehicles).clean.select(["vehicle_id", "source_row"]).to_pandas()
+    assert clean.equals(clean.sort_values(["vehicle_id", "source_row"]))
+
+
 def test_nothing_in_nothing_out(table: Table, vehicles: pd.DataFrame) -> None:
     result = run(table(), make_rejects(), vehicles.iloc[:0])
     assert (len(result.clean), len(result.quarantined), len(result.counts), len(result.rule_counts)) == (0, 0, 0, 0)
@@ -196,6 +201,7 @@ def test_every_row_is_somewhere_whatever_it_holds(
     assert result.counts["rows_warned"].sum() <= len(result.clean)
     keys = ["source_object", "vehicle_id", "log_date"]
     assert not result.counts.duplicated(keys).any()
+    assert (result.counts["signals_present"] <= result.counts["signals_expected"]).all()
     # What is clean keeps what the later stages rely on.
     assert result.clean["vehicle_id"].null_count == result.clean["recorded_at"].null_count == 0
     assert result.clean["vehicle_id"].to_pylist() == sorted(result.clean["vehicle_id"].to_pylist())

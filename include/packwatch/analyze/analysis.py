@@ -113,5 +113,6 @@ def load_rows(clean: pa.Table, vehicles: pd.DataFrame) -> LoadedRows:
 def sessions_of(loaded: LoadedRows, first_day: int, last_day: int) -> pd.DataFrame:
     """Return the sessions that end on the days `first_day` to `last_day` (days since 1970)."""
     rows, steps, flows = loaded.rows, loaded.steps, loaded.flows
-    spans = find_sessions(rows, steps, flows, loaded.days, range(first_day, last_day + 1))
+    present = [day for day in np.unique(loaded.days.day).tolist() if first_day <= day <= last_day]
+    spans = find_sessions(rows, steps, flows, loaded.days, present)
     return measure_sessions(rows, steps, flows, loaded.specs, loaded.names, spans)

@@ -8,7 +8,6 @@ and one bad cell among 96 shifts it by a hundredth.
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 
 from packwatch.analyze.cells import CELL_LIMITS_V, MV_PER_V, is_lfp
 from packwatch.analyze.conditioning import CELL_VOLTAGE_RANGE_V, Floats, Integers
@@ -22,7 +21,7 @@ from packwatch.analyze.findings import (
     mark_days,
     since,
 )
-from packwatch.analyze.lists import ItemFigures, join_entries, pick, summarize
+from packwatch.analyze.lists import ItemFigures, join_entries, pick, summarize, take_rows
 from packwatch.analyze.ranges import expand, group_median, range_max, range_sum, starts_of
 
 CODE = "severe_voltage_imbalance"
@@ -238,7 +237,7 @@ def _from_spread(evidence: Evidence) -> Findings:
 def _name_cell(evidence: Evidence, rows: Integers, owner: Integers, limit_mv: Floats) -> tuple[list[str], list[str]]:
     """Name the one cell that explains the spread of each finding, else the side that the extremes lie on."""
     count = len(limit_mv)
-    column = evidence.table["cell_voltages_v"].take(pa.array(rows))
+    column = take_rows(evidence.table["cell_voltages_v"], rows)
     _, cells = summarize(column, owner, CELL_VOLTAGE_RANGE_V)
     mean_mv = MV_PER_V * cells.deviation / cells.count
     far = np.abs(mean_mv) >= NAMING_SHARE * limit_mv[cells.bucket]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from packwatch.analyze.conditioning import DAY_MS, TEMPERATURE_SPIKE_REMOVED, Booleans, Floats, Integers
+from packwatch.analyze.conditioning import TEMPERATURE_SPIKE_REMOVED, Booleans, Floats, Integers
 from packwatch.analyze.findings import (
     WARNING,
     WATCH,
@@ -17,7 +17,7 @@ from packwatch.analyze.findings import (
     since,
 )
 from packwatch.analyze.lists import ItemFigures, join_entries
-from packwatch.analyze.ranges import at, range_max, range_min, range_sum
+from packwatch.analyze.ranges import range_max, range_min, range_sum
 
 CODE = "sensor_fault"
 
@@ -39,11 +39,14 @@ PROBES_MIN = 3
 # Sum of the cells and pack voltage must agree to this share; more is a broken sensor or a wrong number of cells.
 VOLTAGE_MISMATCH_SHARE = 0.03
 
-# A current that is zero all day while the SoC moves by this much in at least so many steps, %.
+# A current that reads zero at both ends of so many steps in which the SoC rises, or moves while the vehicle does,
+# adding up to this many percent. A parked pack may lose charge at a current too small to see; it cannot gain any.
 FROZEN_CURRENT_A = 0.05
 FROZEN_SOC_PERCENT = 5.0
 FROZEN_SOC_STEPS = 3
-FROZEN_ROWS = 10
+MOVING_SPEED_KMH = 1.0
+# A larger step is a correction by the BMS, which may happen at rest, %.
+FROZEN_STEP_MAX_PERCENT = 3.0
 
 PROBE_ACTION = "Have the probe and its wiring checked; until then its readings say nothing about the pack."
 VOLTAGE_ACTION = "Check the number of cells in the vehicle type first, then the voltage sensing."
@@ -247,39 +250,42 @@ def _temperature_spikes(evidence: Evidence) -> Findings:
 
 
 def _frozen_current(evidence: Evidence) -> Findings:
-    """Find days whose current is zero throughout although the SoC moves."""
-    rows, days, steps = evidence.rows, evidence.days, evidence.steps
-    strongest = range_max(np.abs(rows.pack_current_a), days.first, days.stop)
-    known = count_by_day(evidence, ~np.isnan(rows.pack_current_a))
-    moved = np.zeros(len(rows))
-    moved[1:] = np.abs(np.diff(rows.soc_percent))
-    usable = (moved > 0) & (steps.dt_ms > 0) & (steps.dt_ms <= np.minimum(steps.limit_ms, DAY_MS))
-    moved = np.where(usable, moved, 0.0)
-    # The first row's step began on another day.
-    total = range_sum(moved, days.first + 1, days.stop)
-    count = range_sum(usable, days.first + 1, days.stop)
-    frozen = (strongest < FROZEN_CURRENT_A) & (known >= FROZEN_ROWS)
-    frozen &= (total >= FROZEN_SOC_PERCENT) & (count >= FROZEN_SOC_STEPS)
-    day = np.flatnonzero(frozen)
-    first, stop = days.first[day], days.stop[day]
+    """Find days on which the current reads zero although the SoC moves as it only does when current flows."""
+    rows, steps = evidence.rows, evidence.steps
+    row = np.flatnonzero((steps.dt_ms[1:] > 0) & (steps.dt_ms[1:] <= steps.limit_ms[1:])) + 1
+    row = row[(evidence.group[row] >= 0) & (evidence.group[row] == evidence.group[row - 1])]
+    zero = np.abs(rows.pack_current_a) < FROZEN_CURRENT_A
+    row = row[zero[row] & zero[row - 1]]
+    moved = rows.soc_percent[row] - rows.soc_percent[row - 1]
+    driven = rows.speed_kmh[row] > MOVING_SPEED_KMH
+    suspicious = ((moved > 0) | (driven & (moved < 0))) & (np.abs(moved) <= FROZEN_STEP_MAX_PERCENT)
+    row, moved = row[suspicious], np.abs(moved[suspicious])
+    number = len(evidence.days.first)
+    count = np.bincount(evidence.group[row], minlength=number)
+    total = np.bincount(evidence.group[row], moved, minlength=number).astype(np.float64)
+    flags = np.zeros(len(rows), dtype=bool)
+    flags[row] = True
+    frozen = (total >= FROZEN_SOC_PERCENT) & (count >= FROZEN_SOC_STEPS)
+    marks = mark_days(evidence, flags & _on(evidence, frozen))
+    day = marks.day
     return Findings(
         code=CODE,
         day=day,
         severity=np.full(len(day), WARNING),
         subject=["pack current"] * len(day),
-        first_row=first,
-        last_row=stop - 1,
-        row_count=known[day],
+        first_row=marks.first_row,
+        last_row=marks.last_row,
+        row_count=marks.row_count,
         value=total[day],
         unit="%",
         normal_value=np.zeros(len(day)),
         limit_value=np.full(len(day), FROZEN_SOC_PERCENT),
         message=fill_in(
-            "The current reads zero in all {count} readings since {start}, although the state of charge moved by "
-            "{total:.0f} %.",
-            count=known[day],
-            start=since(evidence, first),
-            total=at(total, day),
+            "The current reads zero since {start} although the state of charge moved by {total:.0f} % in "
+            "{count} steps.",
+            start=since(evidence, marks.first_row),
+            total=total[day],
+            count=marks.row_count,
         ),
         action=[CURRENT_ACTION] * len(day),
     )

@@ -93,6 +93,9 @@ def find_sessions(rows: Rows, steps: Steps, flows: Flows, days: VehicleDays, tar
     found = [
         _sessions_of_day(rows, steps, flows, *_window(days, block_first, block_stop, day), day) for day in target_days
     ]
+    if not found:
+        nothing = np.zeros(0, dtype=np.int64)
+        return Spans(nothing, nothing, *(nothing.astype(bool) for _ in range(3)))
     names = ("first", "stop", "charging", "paused", "cut")
     spans = Spans(**{name: np.concatenate([getattr(part, name) for part in found]) for name in names})
     return spans.take(np.argsort(spans.first, kind="stable"))

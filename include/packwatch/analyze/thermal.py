@@ -23,7 +23,7 @@ from packwatch.analyze.findings import (
     since,
 )
 from packwatch.analyze.flows import REST
-from packwatch.analyze.lists import medians
+from packwatch.analyze.lists import highest_item, medians
 from packwatch.analyze.ranges import at, last_known, range_max, range_min, range_sum, starts_of
 
 HOT_CODE = "high_temperature"
@@ -76,11 +76,12 @@ SELF_HEATING_CURRENT_A = 2.0
 RUNAWAY_ACTION = "Keep the vehicle outdoors, away from others and uncharged until a workshop has checked the pack."
 # What each kind of sign is called in the message, in the order in which it wins.
 SIGNS = (
-    "the hottest probe rose by {value:.0f} K in {seconds:.0f} s to {top:.0f} °C together with {company}",
-    "the hottest probe rose by {value:.0f} K in {seconds:.0f} s to {top:.0f} °C, more than the current explains",
-    "one probe ran {value:.0f} K above the middle of the pack, at {top:.0f} °C, and drew away",
+    "{probe} rose by {value:.0f} K in {seconds:.0f} s to {top:.0f} °C together with {company}",
+    "{probe} rose by {value:.0f} K in {seconds:.0f} s to {top:.0f} °C, more than the current explains",
+    "{probe} ran {value:.0f} K above the middle of the pack, at {top:.0f} °C, and drew away",
     "the pack warmed by {value:.0f} K in half an hour of rest, to {top:.0f} °C, while its surroundings did not",
 )
+HOT_SPOT_KIND = 2
 SIGN_LIMITS = (RUNAWAY_RATE_S * RUNAWAY_RATE_K_PER_S, HEATING_RATE_K_PER_S * HEATING_S, HOT_SPOT_K, SELF_HEATING_K)
 
 
@@ -141,7 +142,10 @@ def _high_temperature(evidence: Evidence, track: Track) -> Findings:
         over[track.row[flags]] = True
     marks = mark_days(evidence, over)
     day = marks.day
-    peak = range_max(evidence.rows.temperature_max_c[marks.rows], marks.begins, marks.ends)
+    flagged = evidence.rows.temperature_max_c[marks.rows]
+    peak = range_max(flagged, marks.begins, marks.ends)
+    at_peak = np.flatnonzero(flagged == np.repeat(peak, marks.row_count))
+    peak_row = marks.rows[at_peak[np.searchsorted(at_peak, marks.begins)]]
     limit = np.array(HOT_LIMITS_C)[level[day]]
     severity = level[day] + 1
     return Findings(
@@ -157,8 +161,9 @@ def _high_temperature(evidence: Evidence, track: Track) -> Findings:
         normal_value=np.full(len(day), NORMAL_TEMPERATURE_C),
         limit_value=limit,
         message=fill_in(
-            "The hottest probe reached {peak:.1f} °C; it was at {limit:.0f} °C or more in {count} readings since "
+            "{probe} reached {peak:.1f} °C; the pack was at {limit:.0f} °C or more in {count} readings since "
             "{start} (normal: up to {normal:.0f} °C).{note}",
+            probe=_probe_names(evidence, peak_row, capital=True),
             peak=peak,
             limit=limit,
             count=marks.row_count,
@@ -168,6 +173,13 @@ def _high_temperature(evidence: Evidence, track: Track) -> Findings:
         ),
         action=[HOT_ACTIONS[number] for number in level[day]],
     )
+
+
+def _probe_names(evidence: Evidence, rows: Integers, *, capital: bool = False) -> list[str]:
+    """Name the hottest probe of each row by its number, where the log lists the probes."""
+    numbers = highest_item(evidence.table["temperatures_c"], rows, TEMPERATURE_SENTINELS_C)
+    names = [f"probe {number}" if number else "the hottest probe" for number in numbers.tolist()]
+    return [name[0].upper() + name[1:] for name in names] if capital else names
 
 
 @dataclass(frozen=True)
@@ -277,7 +289,7 @@ def _hot_spot(evidence: Evidence, track: Track) -> Sign:
     """Level 3: one probe far above the median of the pack and drawing away from it, in two samples running."""
     figures = evidence.readings.probe_rows
     if not figures.count.any():
-        return Sign(2, CRITICAL, np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), [])
+        return Sign(HOT_SPOT_KIND, CRITICAL, np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), [])
     above_mean = figures.high[track.row] - figures.mean[track.row]
     listed = figures.count[track.row] >= HOT_SPOT_PROBES_MIN
     # The median is at most this much further away: half of the probes could be as hot.
@@ -292,7 +304,7 @@ def _hot_spot(evidence: Evidence, track: Track) -> Sign:
     flags = np.zeros(len(track.row), dtype=bool)
     flags[place[grown]] = True
     chosen = np.flatnonzero(confirmed(flags, listed, track.day))
-    return Sign(2, CRITICAL, chosen, excess[chosen], np.full(len(chosen), HOT_SPOT_S), [""] * len(chosen))
+    return Sign(HOT_SPOT_KIND, CRITICAL, chosen, excess[chosen], np.full(len(chosen), HOT_SPOT_S), [""] * len(chosen))
 
 
 def _self_heating(evidence: Evidence, track: Track) -> Sign:
@@ -325,14 +337,16 @@ def _self_heating(evidence: Evidence, track: Track) -> Sign:
 
 
 def _report(evidence: Evidence, track: Track, sign: Sign) -> Findings:
-    """Report the strongest row of each day."""
+    """Report the strongest row of each day; a hot spot under the name of its probe, all else under the pack's."""
     begins, ends = starts_of(np.diff(track.day[sign.place], prepend=-1) != 0)
     order = np.lexsort((sign.value, track.day[sign.place]))
     best = order[ends - 1]
     place, row = sign.place[best], track.row[sign.place]
     limit = SIGN_LIMITS[sign.kind]
+    probe = _probe_names(evidence, track.row[place])
     text = fill_in(
         SIGNS[sign.kind],
+        probe=probe,
         value=sign.value[best],
         seconds=sign.seconds[best],
         top=track.hottest[place],
@@ -343,7 +357,7 @@ def _report(evidence: Evidence, track: Track, sign: Sign) -> Findings:
         code=RUNAWAY_CODE,
         day=track.day[place],
         severity=np.full(len(best), sign.severity),
-        subject=["pack"] * len(best),
+        subject=probe if sign.kind == HOT_SPOT_KIND else ["pack"] * len(best),
         first_row=row[begins],
         last_row=row[ends - 1],
         row_count=ends - begins,

@@ -110,6 +110,8 @@ def _start(
     """Start a supervisor and wait for its word; None when another one holds the state folder."""
     log = state_dir / "logs" / "supervisor.log"
     command = [sys.executable, "-m", "packwatch.stack.supervisor", "--root", str(root), "--state-dir", str(state_dir)]
+    if not detached:
+        command += ["--idle-sleep", str(airflow.EAGER_IDLE_SLEEP_S)]
     if parallelism is not None:
         command += ["--parallelism", str(parallelism)]
     environment = os.environ | {"PYTHONPATH": str(root / "include"), MARKER: stack_id(state_dir)}
@@ -262,12 +264,10 @@ def clean_stack(state_dir: Path) -> None:
     """Stop the stack and delete its state folder with all data.
 
     Raises:
-        UsageError: The folder is not a state folder.
+        UsageError: The folder is not a state folder; nothing is deleted.
     """
     state_dir = state_dir.resolve()
+    state.check_is_state_dir(state_dir)
     stop_stack(state_dir)
-    if not state_dir.exists():
-        return
-    if any(state_dir.iterdir()) and not (state_dir / "logs").is_dir() and not (state_dir / "secrets.json").exists():
-        raise UsageError(f"{state_dir} is not a state folder of Packwatch; nothing deleted")
-    shutil.rmtree(state_dir)
+    if state_dir.exists():
+        shutil.rmtree(state_dir)

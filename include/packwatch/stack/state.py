@@ -78,15 +78,30 @@ class Record:
     pids: dict[str, int]
 
 
+def check_is_state_dir(state_dir: Path) -> None:
+    """Refuse a folder with somebody's files in it, because its mode is changed and `clean` deletes it.
+
+    Raises:
+        UsageError: The folder has a content and is no state folder.
+    """
+    known = state_dir.name == DEFAULT_NAME or (state_dir / "lock").exists()
+    if not known and state_dir.exists() and any(state_dir.iterdir()):
+        raise UsageError(f"{state_dir} is not empty and not a state folder of Packwatch; name another folder")
+
+
 def prepare(state_dir: Path) -> None:
-    """Create the state folder. Root leaves a way through for the Postgres user; nobody else can list it."""
+    """Create the state folder. Root leaves a way through for the Postgres user; nobody else can list it.
+
+    Raises:
+        UsageError: The folder is there and holds something else.
+    """
+    check_is_state_dir(state_dir)
     state_dir.mkdir(parents=True, exist_ok=True)
     state_dir.chmod(0o711 if os.geteuid() == 0 else 0o700)
     for name in ("airflow", "logs", "s3"):
         (state_dir / name).mkdir(mode=0o700, exist_ok=True)
-    ignore = state_dir / ".gitignore"
-    if not ignore.exists():
-        write_private(ignore, "*\n")
+    (state_dir / "lock").touch(mode=0o600)
+    write_private(state_dir / ".gitignore", "*\n")
 
 
 def write_private(path: Path, text: str) -> None:

@@ -184,9 +184,11 @@ def _bring_up(books: _Books, root: Path, ports: Ports, secrets: Secrets, options
     state_dir, logs = books.state_dir, books.state_dir / "logs"
     mark = {MARKER: stack_id(state_dir)}
     plain = airflow.shell_environment() | {"PYTHONPATH": str(root / "include")} | mark
-    environment = airflow.airflow_environment(state_dir, root, ports, secrets, parallelism=options.parallelism) | mark
+    environment = mark | airflow.airflow_environment(
+        state_dir, root, ports, secrets, parallelism=options.parallelism, idle_sleep_s=options.idle_sleep
+    )
     home = airflow.home(state_dir)
-    airflow.write_password_file(state_dir, secrets)
+    airflow.prepare_home(state_dir, secrets)
 
     s3_log, postgres_log = logs / "s3.log", logs / "postgres.log"
     s3_process = s3.launch(state_dir, ports.s3, secrets.s3_access_key, environment=plain, log=s3_log)
@@ -281,6 +283,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--parallelism", type=int)
+    parser.add_argument("--idle-sleep", type=float, default=airflow.IDLE_SLEEP_S)
     options = parser.parse_args(arguments)
     books = _Books(options.state_dir.resolve())
 

@@ -260,7 +260,7 @@ def _violations(checkable: pd.DataFrame, rule: Rule) -> np.ndarray:
 
 
 def row_mask(checkable: pd.DataFrame, rules: Sequence[Rule] = RULES) -> RuleHits:
-    """Run every rule on every row: about 0.05 s per million rows.
+    """Run every rule on every row: under 0.1 s per million rows.
 
     Args:
         checkable: what `derive` returns.
