@@ -1,16 +1,16 @@
 """
 ### Battery alerts
 
-**What it does.** Opens, updates and resolves alerts from the anomalies of the night, then sends those nobody was told
-of, worst first: to the webhook connection `packwatch_webhook` and the mail connection `packwatch_smtp` where they exist,
-and always to the task log. An alert is sent once, and again only when it gets more severe.
+**What it does.** Opens, updates and resolves alerts from the anomalies of the night, then sends those nobody was
+told of, worst first: to the webhook connection `packwatch_webhook` and the mail connection `packwatch_smtp` where they
+exist, and always to the task log. An alert is sent once, and again only when it gets more severe.
 
 **When.** Each time `battery_health_daily` publishes a day.
 
 **Reads** `anomalies`, `vehicle_days`, `vehicles`. **Writes** `alerts`.
 
-**If it fails.** *send*: the message names the connection that did not answer. Nothing is marked as sent until it was, so
-clearing the task sends what is missing.
+**If it fails.** *send*: the message names the connection that did not answer. Nothing is marked as sent until it was,
+so clearing the task sends what is missing.
 """
 
 from __future__ import annotations

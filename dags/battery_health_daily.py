@@ -5,11 +5,13 @@
 every row, finds charge and discharge sessions, measures cells and faults, loads the warehouse and makes one health
 report a vehicle and day. Stages: *ingest, validate, analyze, load, assess, publish*.
 
-**When.** 02:00 UTC, for the day before. Backfill from the UI or with `airflow backfill create`; the dates are arrival days.
+**When.** 02:00 UTC, for the day before. Backfill from the UI or with `airflow backfill create`; the dates are arrival
+days.
 
 **Reads** `raw/ingest_date=<day>/` and older uploads that the ledger has not seen.
 **Writes** `clean/`, `quarantine/`, `analyzed/` and `published/validation/` in the lake; `ingested_objects`, `vehicles`,
-`charge_cycles`, `vehicle_days`, `battery_cell_readings`, `anomalies`, `data_quality` and `battery_health_reports` in Postgres.
+`charge_cycles`, `vehicle_days`, `battery_cell_readings`, `anomalies`, `data_quality` and `battery_health_reports` in
+Postgres.
 Every task replaces what it writes, so any of them may be cleared and run again.
 
 **If it fails.** *validate*: too large a share of a batch is broken; its result page (path in the log) says which rules.
@@ -35,9 +37,13 @@ from packwatch.orchestrate.policy import DEFAULT_ARGS, START_DATE
     doc_md=__doc__,
     tags=["packwatch", "nightly", "health"],
     params={
-        "reprocess": Param(False, type="boolean", description="Read the day's objects again, after a rule or method changed."),
+        "reprocess": Param(
+            False, type="boolean", description="Read the day's objects again, after a rule or method changed."
+        ),
         "makes": Param([], type="array", items={"type": "string"}, description="Reprocess only these makes."),
-        "vehicles": Param([], type="array", items={"type": "string"}, description="Reprocess only these VINs or vehicle ids."),
+        "vehicles": Param(
+            [], type="array", items={"type": "string"}, description="Reprocess only these VINs or vehicle ids."
+        ),
     },
 )
 def battery_health_daily() -> None:

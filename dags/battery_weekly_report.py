@@ -1,10 +1,10 @@
 """
 ### Weekly fleet report
 
-**What it does.** Writes the week's report of the fleet: health by type, vehicles to look at, alerts, quality of the data.
+**What it does.** Writes the week's report of the fleet: alerts, health by type, charging, quality of the data.
 
-**When.** By itself, when `battery_health_daily` has published all seven days of a week, Monday to Sunday, also in a backfill.
-Clear the run to make a past week again.
+**When.** By itself, when `battery_health_daily` has published all seven days of a week, Monday to Sunday, also in a
+backfill. Clear the run to make a past week again.
 
 **Reads** `battery_health_reports`, `charge_cycles`, `anomalies`, `alerts`, `data_quality`, `vehicles`.
 **Writes** `published/weekly/<year>-W<week>/report.html` in the lake.

@@ -1,7 +1,7 @@
 """Make the generated pages: docs/data-dictionary.md, docs/dags.md and the table of formats in README.md.
 
-    python docs/build.py           write them
-    python docs/build.py --check   fail if one is out of date, write nothing
+python docs/build.py           write them
+python docs/build.py --check   fail if one is out of date, write nothing
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def tables() -> str:
         lines = [
             f"| `{column}` | {kind.lower()} | {column_comments.get((name, column), '')} |" for column, kind in columns
         ]
-        parts.append(f"### `{name}`\n{comments[name]}\n\n| column | type | meaning |\n|---|---|---|\n" + "\n".join(lines))
+        parts.append(
+            f"### `{name}`\n{comments[name]}\n\n| column | type | meaning |\n|---|---|---|\n" + "\n".join(lines)
+        )
     views = "\n".join(f"| `{name}` | {comment} |" for name, comment in comments.items() if name.startswith("bi."))
     parts.append(f"### Views for BI\n\n| view | meaning |\n|---|---|\n{views}")
     return "\n\n".join(parts).replace("''", "'")

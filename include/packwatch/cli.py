@@ -27,7 +27,8 @@ app = typer.Typer(
 
 ROOT = Path(__file__).resolve().parents[2]
 StateDir = Annotated[
-    Path, typer.Option("--state", envvar="PACKWATCH_STATE", help="Folder that holds the stack's databases, lake and logs.")
+    Path,
+    typer.Option("--state", envvar="PACKWATCH_STATE", help="Folder that holds the stack's databases, lake and logs."),
 ]
 STATE_DIR = ROOT / ".packwatch"
 
@@ -51,7 +52,9 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
 @app.command()
 @explained
 def analyze(
-    files: Annotated[list[Path], typer.Argument(help="Log files of one or more vehicles.", exists=True, dir_okay=False)],
+    files: Annotated[
+        list[Path], typer.Argument(help="Log files of one or more vehicles.", exists=True, dir_okay=False)
+    ],
     make: Annotated[str | None, typer.Option(help="Maker, where the log does not say it: Nissan.")] = None,
     model: Annotated[str | None, typer.Option(help="Model, where the log does not say it: 'Leaf 40'.")] = None,
     year: Annotated[int | None, typer.Option(help="Model year, where the log does not say it.")] = None,
@@ -98,7 +101,9 @@ def simulate(
     vehicles: Annotated[int, typer.Option(min=1, help="Number of vehicles.")] = 48,
     days: Annotated[int, typer.Option(min=1, help="Number of days.")] = 7,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 1,
-    first_day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day of the logs.")] = datetime(2026, 1, 5),
+    first_day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day of the logs.")] = datetime(
+        2026, 1, 5
+    ),
     truth: Annotated[Path | None, typer.Option(help="File for the true health and faults.")] = None,
 ) -> None:
     """Write the logs of a made-up fleet, with known faults and dirty files."""

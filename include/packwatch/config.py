@@ -23,7 +23,9 @@ class Settings(BaseSettings):
 
     bucket: str = Field("packwatch", min_length=3, description="S3 bucket that holds all lake zones.")
     raw_prefix: str = Field("raw/ingest_date={date}/", description="Where a day's uploads lie; {date} is YYYY-MM-DD.")
-    shards: int = Field(16, ge=1, le=1024, description="Parts a night is split into; one task holds one part in memory.")
+    shards: int = Field(
+        16, ge=1, le=1024, description="Parts a night is split into; one task holds one part in memory."
+    )
     batch_bytes: int = Field(64_000_000, ge=1, description="Most bytes of raw objects one validation task reads.")
     object_bytes_max: int = Field(2_000_000_000, ge=1, description="Largest raw object that is opened at all.")
     lookback_days: int = Field(14, ge=0, description="Older arrival days searched for late uploads.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -171,7 +172,9 @@ def fill_raw_zone(stack: Stack, state_dir: Path, week: DemoWeek, real_logs: Path
                 truth=folder / "truth.json",
                 on_progress=lambda what, share: status.update(f"simulating the fleet: {share:.0%}, {what}"),
             )
-    uploads = {path.relative_to(folder).as_posix(): path for path in sorted((folder / "raw").rglob("*")) if path.is_file()}
+    uploads = {
+        path.relative_to(folder).as_posix(): path for path in sorted((folder / "raw").rglob("*")) if path.is_file()
+    }
     if real_logs is not None:
         # The US logs name no vehicle: the folder of the upload does.
         uploads |= {
@@ -284,7 +287,5 @@ class _Lines:
 def wait_for_interrupt() -> None:
     """Keep serving until Ctrl-C or a request to end."""
     console.print("serving; Ctrl-C stops everything")
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    except KeyboardInterrupt:
-        pass

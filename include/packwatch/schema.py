@@ -32,9 +32,17 @@ class Column:
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("vin", pa.string(), "identity", "", "Vehicle identification number, 1 to 17 letters and digits.", required=True),
+    Column(
+        "vin", pa.string(), "identity", "", "Vehicle identification number, 1 to 17 letters and digits.", required=True
+    ),
     Column("make", pa.string(), "identity", "", "Maker as the log names it, for example Nissan."),
-    Column("model", pa.string(), "identity", "", "Model with its battery size where the log knows it, for example Leaf e+ 62."),
+    Column(
+        "model",
+        pa.string(),
+        "identity",
+        "",
+        "Model with its battery size where the log knows it, for example Leaf e+ 62.",
+    ),
     Column("year", pa.int16(), "identity", "", "Model year.", 2008, 2100),
     Column("recorded_at", TIMESTAMP, "key", "UTC", "When the values were measured.", required=True),
     Column("pack_voltage_v", pa.float64(), "signal", "V", "Voltage of the whole pack.", 0, 1000),
@@ -45,7 +53,13 @@ COLUMNS: tuple[Column, ...] = (
     Column("cell_voltage_min_v", pa.float64(), "signal", "V", "Lowest cell (parallel group) voltage.", 0.5, 5.0),
     Column("cell_voltage_max_v", pa.float64(), "signal", "V", "Highest cell (parallel group) voltage.", 0.5, 5.0),
     Column(
-        "cell_voltages_v", pa.list_(pa.float32()), "signal", "V", "Voltage of every cell in series, cell 1 first.", 0.5, 5.0
+        "cell_voltages_v",
+        pa.list_(pa.float32()),
+        "signal",
+        "V",
+        "Voltage of every cell in series, cell 1 first.",
+        0.5,
+        5.0,
     ),
     Column("temperature_min_c", pa.float64(), "signal", "°C", "Coldest battery probe.", -50, 250),
     Column("temperature_max_c", pa.float64(), "signal", "°C", "Hottest battery probe.", -50, 250),
@@ -55,13 +69,24 @@ COLUMNS: tuple[Column, ...] = (
         "charge_state", pa.string(), "signal", "", "What the vehicle says it is doing: charging, driving or parked."
     ),
     Column(
-        "insulation_resistance_kohm", pa.float64(), "signal", "kΩ", "Resistance between the pack and the body.", 0, 100_000
+        "insulation_resistance_kohm",
+        pa.float64(),
+        "signal",
+        "kΩ",
+        "Resistance between the pack and the body.",
+        0,
+        100_000,
     ),
     Column("bms_soh_percent", pa.float64(), "signal", "%", "State of health as the BMS itself reports it.", 0, 120),
     Column("bms_capacity_ah", pa.float64(), "signal", "Ah", "Full capacity as the BMS itself reports it.", 0, 1000),
     Column("source_object", pa.string(), "provenance", "", "Key of the raw object the row came from.", required=True),
     Column(
-        "source_row", pa.int64(), "provenance", "", "Row number in that object, the first row of data is 1.", required=True
+        "source_row",
+        pa.int64(),
+        "provenance",
+        "",
+        "Row number in that object, the first row of data is 1.",
+        required=True,
     ),
 )
 
@@ -77,9 +102,7 @@ LOG_SCHEMA = pa.schema([(c.name, c.type) for c in COLUMNS if c.role != "provenan
 # What an adapter returns: the log with its provenance.
 PARSED_SCHEMA = pa.schema([(c.name, c.type) for c in COLUMNS])
 # What the clean zone holds: no VIN (a pseudonymous id instead) and no identity, which is kept in the vehicles table.
-CLEAN_SCHEMA = pa.schema(
-    [("vehicle_id", pa.string())] + [(c.name, c.type) for c in COLUMNS if c.role != "identity"]
-)
+CLEAN_SCHEMA = pa.schema([("vehicle_id", pa.string())] + [(c.name, c.type) for c in COLUMNS if c.role != "identity"])
 
 
 def conform(table: pa.Table, schema: pa.Schema = PARSED_SCHEMA) -> pa.Table:

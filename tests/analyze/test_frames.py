@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 
 from packwatch.analyze import frames
-from packwatch.ingest.identity import make_id
 
 TABLES = {
     "sessions": frames.SESSION_COLUMNS,
@@ -38,7 +37,3 @@ def test_times_and_dates() -> None:
     assert frame["at"].tolist() == [pd.Timestamp("1970-01-02T00:00Z")]
     assert frame["on"].tolist() == [date(1970, 1, 2)]
     assert (frame["on"] == date(1970, 1, 2)).all()
-
-
-def test_ids_are_those_of_identity() -> None:
-    assert frames.make_ids(["a", "b"], [1, 2]) == [make_id("a", 1), make_id("b", 2)]

@@ -22,7 +22,9 @@ RUN = """
 import datetime, json, sys
 from airflow.dag_processing.dagbag import DagBag
 dag_id, run_after, conf = sys.argv[1:]
-run = DagBag().dags[dag_id].test(run_after=datetime.datetime.fromisoformat(run_after), logical_date=None, run_conf=json.loads(conf))
+run = DagBag().dags[dag_id].test(
+    run_after=datetime.datetime.fromisoformat(run_after), logical_date=None, run_conf=json.loads(conf)
+)
 print("STATES " + json.dumps({f"{t.task_id}[{t.map_index}]": t.state for t in run.get_task_instances()}))
 print("RUN " + run.state)
 """
@@ -64,9 +66,7 @@ def run_dag(
             text=True,
             timeout=240,
         )
-        lines = dict(
-            line.split(" ", 1) for line in done.stdout.splitlines() if line.startswith(("STATES ", "RUN "))
-        )
+        lines = dict(line.split(" ", 1) for line in done.stdout.splitlines() if line.startswith(("STATES ", "RUN ")))
         assert "RUN" in lines, done.stdout[-3000:] + done.stderr[-3000:]
         return lines["RUN"], json.loads(lines["STATES"]), done.stdout + done.stderr
 
@@ -113,7 +113,7 @@ def test_the_alerts_dag_opens_and_sends_to_the_log(
 ) -> None:
     put_day(lake, charge_log, insulation_resistance_kohm=[20.0] * 121)  # 20 kΩ at 400 V: 50 Ω/V
     assert run_dag("battery_health_daily")[0] == "success"
-    state, tasks, output = run_dag("battery_alerts")
+    state, _, output = run_dag("battery_alerts")
     assert state == "success", output[-3000:]
     assert "insulation" in output
     sent = database.execute("SELECT code, state, notified_severity = severity FROM alerts").fetchall()

@@ -89,7 +89,8 @@ def test_reprocess_takes_the_day_again_and_a_subset_of_it(database: psycopg.Conn
     ids = ["00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"]
     for vehicle_id, make, vin, name in zip(ids, ("Nissan", "Renault"), ("VIN1", "VIN2"), ("leaf", "zoe"), strict=True):
         database.execute(
-            "INSERT INTO vehicles (id, vin, make, shard, spec_source, identified_by) VALUES (%s, %s, %s, 0, 'neutral', '')",
+            "INSERT INTO vehicles (id, vin, make, shard, spec_source, identified_by)"
+            " VALUES (%s, %s, %s, 0, 'neutral', '')",
             (vehicle_id, vin, make),
         )
         database.execute(
@@ -123,7 +124,7 @@ def test_listing_goes_beyond_one_page(lake: Lake) -> None:
 
 
 def test_a_missing_bucket_says_what_to_check(lake: Lake) -> None:
-    with pytest.raises(ServiceUnreachable, match="no-such-bucket.*packwatch_s3"):
+    with pytest.raises(ServiceUnreachable, match=r"no-such-bucket.*packwatch_s3"):
         list_arrivals(Lake(lake.client, "no-such-bucket"), DAY, Settings())
 
 

@@ -61,7 +61,9 @@ def raw_fleet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Key and content of every raw object of a small simulated fleet over three days."""
     folder = tmp_path_factory.mktemp("fleet")
     simulate(folder, vehicles=12, days=len(DAYS), seed=5, first_day=MONDAY, truth=folder / "truth.json")
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted((folder / "raw").rglob("*")) if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted((folder / "raw").rglob("*")) if p.is_file()
+    }
 
 
 def upload(lake: Lake, objects: dict[str, bytes]) -> None:
@@ -99,7 +101,9 @@ def test_books_balance_and_nothing_changes_when_a_night_runs_again(
     assert stored["rows_analyzed"] == stored["rows_ledger"] == books["rows_clean"]
     assert stored["slices_stale"] == 0
     first = hashes(database)
-    assert all(first[table][0] > 0 for table in ("charge_cycles", "battery_cell_readings", "battery_health_reports", "alerts"))
+    assert all(
+        first[table][0] > 0 for table in ("charge_cycles", "battery_cell_readings", "battery_health_reports", "alerts")
+    )
     for day in DAYS:
         run_night(database, lake, day)
     assert hashes(database) == first
@@ -172,15 +176,22 @@ def test_bad_objects_are_set_aside_and_the_night_goes_on(database: psycopg.Conne
         "noise.bin": (bytes(range(256)) * 40, "unknown_format"),
         "petrol.csv": (b"SECONDS,RPM,Fuel level\n1,900,50\n2,950,50\n", "unknown_format"),
         "header.csv": (b"vin,recorded_at,pack_voltage_v\n", "header_without_rows"),
-        "utf16.csv": ("vin,recorded_at,pack_voltage_v\nA,2026-03-23T10:00:00Z,400\n".encode("utf-16"), "wrong_encoding"),
+        "utf16.csv": (
+            "vin,recorded_at,pack_voltage_v\nA,2026-03-23T10:00:00Z,400\n".encode("utf-16"),
+            "wrong_encoding",
+        ),
         "torn.parquet": (good[:-40], "corrupt_parquet"),
     }
     upload(lake, {prefix + "good.parquet": good} | {prefix + name: content for name, (content, _) in bad.items()})
     books = run_night(database, lake, MONDAY)
     assert books["state"] == "complete"
     assert (books["objects"], books["rows_in"], books["rows_clean"]) == (8, 120, 120)
-    rows = database.execute("SELECT object_key, reason, message FROM ingested_objects WHERE state = 'set_aside'").fetchall()
-    assert {key.removeprefix(prefix): reason for key, reason, _ in rows} == {name: why for name, (_, why) in bad.items()}
+    rows = database.execute(
+        "SELECT object_key, reason, message FROM ingested_objects WHERE state = 'set_aside'"
+    ).fetchall()
+    assert {key.removeprefix(prefix): reason for key, reason, _ in rows} == {
+        name: why for name, (_, why) in bad.items()
+    }
     assert all(message and key.rsplit("/", 1)[1] in message for key, _, message in rows)
     sessions = database.execute("SELECT cycle_type, charge_ah, energy_transferred_kwh FROM charge_cycles").fetchall()
     # 119 intervals of 60 s at 50 A: 50 * 119 / 60 = 99.17 Ah, at 400 V 39.667 kWh.
@@ -258,7 +269,9 @@ def test_bi_reads_the_views_and_no_vin(database: psycopg.Connection, lake: Lake,
     upload(lake, raw_fleet)
     run_night(database, lake, DAYS[-1])
     database.execute("SET ROLE bi_reader")
-    views = [row[0] for row in database.execute("SELECT table_name FROM information_schema.views WHERE table_schema = 'bi'")]
+    views = [
+        row[0] for row in database.execute("SELECT table_name FROM information_schema.views WHERE table_schema = 'bi'")
+    ]
     assert "vehicle_latest" in views
     for view in views:
         cursor = database.execute(psycopg.sql.SQL("SELECT * FROM bi.{}").format(psycopg.sql.Identifier(view)))

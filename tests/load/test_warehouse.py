@@ -42,7 +42,12 @@ def test_copy_keeps_nulls_text_and_times(database: psycopg.Connection) -> None:
     )
     assert warehouse.copy_rows(database, "things", rows) == 3
     stored = database.execute("SELECT name, size, seen, ok FROM things").fetchall()
-    assert stored[0] == ('with "quotes", comma\nand line', 0.1 + 0.2, dt.datetime(2026, 3, 29, 1, 30, 0, 123000, dt.UTC), True)
+    assert stored[0] == (
+        'with "quotes", comma\nand line',
+        0.1 + 0.2,
+        dt.datetime(2026, 3, 29, 1, 30, 0, 123000, dt.UTC),
+        True,
+    )
     assert stored[1] == ("", None, None, False)
     assert stored[2][:2] == (None, -1e-300)
 
@@ -54,7 +59,9 @@ def test_copying_nothing_is_no_error(database: psycopg.Connection) -> None:
 def test_report_partitions_are_made_on_demand_for_any_make(database: psycopg.Connection) -> None:
     hostile = "Mak'e\"; DROP TABLE vehicles; --"
     for _ in range(2):
-        warehouse.ensure_partitions(database, [dt.date(2026, 2, 3)], [(hostile, 2026), ("Škoda", 2026), ("Skoda", 2027)])
+        warehouse.ensure_partitions(
+            database, [dt.date(2026, 2, 3)], [(hostile, 2026), ("Škoda", 2026), ("Skoda", 2027)]
+        )
     partitions = database.execute(
         "SELECT count(*) FROM pg_partition_tree('battery_health_reports') WHERE isleaf"
     ).fetchone()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from packwatch.simulate import SimulationSummary, simulate
 from packwatch.simulate.faults import draw_fault
 from packwatch.simulate.fleet import COMMUTER, TEMPERATE, Vehicle, draw_vehicle, suit

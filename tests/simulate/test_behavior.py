@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from packwatch.simulate.behavior import charge_profile, plan_timeline
 from packwatch.simulate.drive import drive_profile, speed_profile
 from packwatch.simulate.fleet import DELIVERY, FLEET_SIZE, TAXI, draw_fleet, draw_vehicle

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from packwatch.schema import BY_NAME
 from packwatch.simulate.dirt import BAD_KINDS, Dirt, cut_line, petrol_log, soil
 

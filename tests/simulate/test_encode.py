@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from packwatch.schema import LOG_SCHEMA
 from packwatch.simulate.encode import encode
 from packwatch.simulate.leafspy import HEADER, encode_leafspy

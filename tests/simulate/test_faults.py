@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from packwatch.simulate.faults import KINDS, describe, drift_share, leak_current_ma
 from packwatch.simulate.fleet import TAXI
 from packwatch.simulate.pack import AC, DC

@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import date
 
 import pytest
+
 from packwatch.simulate.faults import KINDS
 from packwatch.simulate.fleet import FLEET_SIZE, draw_fleet, roster
 from packwatch.simulate.vehicle_types import TYPES, VehicleType

@@ -7,6 +7,7 @@ from datetime import date
 
 import numpy as np
 import pytest
+
 from packwatch.simulate import pack as battery
 from packwatch.simulate.fleet import draw_vehicle
 from packwatch.simulate.vehicle_types import TYPES

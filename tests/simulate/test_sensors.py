@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from packwatch.schema import BY_NAME, LOG_SCHEMA, SCALAR_SIGNALS
 from packwatch.simulate.fleet import COLD, HOT
 from packwatch.simulate.pack import AC, DC, DRIVING, PARKED

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from packwatch.errors import UsageError
 from packwatch.simulate import simulate
 from packwatch.simulate.faults import KINDS

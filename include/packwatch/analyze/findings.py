@@ -13,8 +13,9 @@ import pyarrow as pa
 from packwatch.analyze.cells import CellReadings
 from packwatch.analyze.conditioning import Booleans, Floats, Integers, Rows, Specs, Steps, VehicleDays
 from packwatch.analyze.flows import Flows
-from packwatch.analyze.frames import ANOMALY_COLUMNS, build_frame, empty_frame, make_ids
+from packwatch.analyze.frames import ANOMALY_COLUMNS, build_frame, empty_frame
 from packwatch.analyze.ranges import range_sum, starts_of
+from packwatch.ingest.identity import make_ids
 
 WATCH, WARNING, CRITICAL, EMERGENCY = 1, 2, 3, 4
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-
-from packwatch.ingest.identity import NAMESPACE
 
 TIME = "datetime64[ms, UTC]"
 DATE = "date"  # datetime.date objects
@@ -124,12 +121,3 @@ def _typed(values: npt.ArrayLike, dtype: str) -> pd.Series | np.ndarray:
 def empty_frame(columns: Mapping[str, str]) -> pd.DataFrame:
     """Return a frame without rows, with the order and dtypes of `columns`."""
     return build_frame({name: np.zeros(0, dtype=np.int64) for name in columns}, columns)
-
-
-def make_ids(*parts: Iterable[object]) -> list[str]:
-    """Return the UUIDv5 of each natural key, whose parts come as parallel columns.
-
-    The same ids as `packwatch.ingest.identity.make_id`. Hashing has no array form: this is the one loop, and it runs
-    over results, not over rows.
-    """
-    return [str(uuid.uuid5(NAMESPACE, "|".join(map(str, key)))) for key in zip(*parts, strict=True)]

@@ -17,7 +17,7 @@ import pandas as pd
 from packwatch.analyze.capacity import observe_capacity
 from packwatch.analyze.conditioning import DAY_MS, Booleans, Floats, Integers, Rows, Specs, Steps, VehicleDays
 from packwatch.analyze.flows import CHARGE, DRIVE, REST, REST_GAP_S, Flows
-from packwatch.analyze.frames import SESSION_COLUMNS, build_frame, make_ids
+from packwatch.analyze.frames import SESSION_COLUMNS, build_frame
 from packwatch.analyze.ranges import (
     at,
     expand,
@@ -31,6 +31,7 @@ from packwatch.analyze.ranges import (
     range_sum,
     starts_of,
 )
+from packwatch.ingest.identity import make_ids
 
 # Runs of rows shorter than both are flicker around a threshold and count as what the vehicle did before.
 FLICKER_S = 60.0

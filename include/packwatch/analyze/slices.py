@@ -35,7 +35,9 @@ def analyze_shard(connection: psycopg.Connection, lake: Lake, shard: int, config
     versions = dict(zip(stale["log_date"], stale["clean_version"].astype(int), strict=True))
     vehicles = attach_specs(warehouse.query(connection, "select_shard_vehicles", {"shard": shard}))
     for window in windows(sorted(versions)):
-        rows, duplicates = read_clean(connection, lake, shard, window[0] - timedelta(days=1), window[-1] + timedelta(days=1))
+        rows, duplicates = read_clean(
+            connection, lake, shard, window[0] - timedelta(days=1), window[-1] + timedelta(days=1)
+        )
         found = analyze_rows(rows, vehicles, window[0], window[-1], interval_s=config.cell_interval_s)
         frames = {
             "sessions": found.sessions,

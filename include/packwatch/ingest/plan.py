@@ -78,7 +78,7 @@ def plan_day(
 
 
 def list_arrivals(lake: Lake, arrival_day: date, config: Settings) -> pd.DataFrame:
-    """List the raw objects of `arrival_day` and of the look-back before it: object_key, etag, size_bytes, ingest_date."""
+    """List the raw objects of `arrival_day` and the look-back before it: object_key, etag, size_bytes, ingest_date."""
     days = [arrival_day - timedelta(days=back) for back in range(config.lookback_days + 1)]
     found = [
         asdict(item) | {"ingest_date": day.isoformat()}

@@ -113,7 +113,9 @@ def migrate(connection: psycopg.Connection) -> list[str]:
     return applied_now
 
 
-def ensure_partitions(connection: psycopg.Connection, months: Sequence[Any], makes_years: Sequence[tuple[str, int]]) -> None:
+def ensure_partitions(
+    connection: psycopg.Connection, months: Sequence[Any], makes_years: Sequence[tuple[str, int]]
+) -> None:
     """Create the partitions that rows of these months (cells) and (make, year) pairs (reports) go to."""
     for month in months:
         connection.execute("SELECT ensure_cell_partition(%s::date)", (month,))

@@ -42,7 +42,9 @@ def send(alerts: Sequence[dict[str, Any]], context: Any) -> dict[str, int]:
     if connection_exists(SMTP_CONN_ID):
         recipients = BaseHook.get_connection(SMTP_CONN_ID).extra_dejson.get("to")
         if not recipients:
-            raise UsageError(f'connection {SMTP_CONN_ID}: its extra names no recipient; add {{"to": "team@example.org"}}')
+            raise UsageError(
+                f'connection {SMTP_CONN_ID}: its extra names no recipient; add {{"to": "team@example.org"}}'
+            )
         SmtpNotifier(
             smtp_conn_id=SMTP_CONN_ID,
             to=recipients,

@@ -16,7 +16,9 @@ def update_alerts(connection: psycopg.Connection) -> list[dict[str, Any]]:
     """Bring the alerts in line with the anomalies; return those that nobody was told of yet, most severe first."""
     warehouse.execute(connection, "update_alerts")
     unsent = warehouse.query(connection, "select_unsent_alerts")
-    dated = unsent.assign(opened_on=unsent["opened_on"].astype("str"), last_seen_on=unsent["last_seen_on"].astype("str"))
+    dated = unsent.assign(
+        opened_on=unsent["opened_on"].astype("str"), last_seen_on=unsent["last_seen_on"].astype("str")
+    )
     return dated.to_dict("records")
 
 

@@ -33,8 +33,8 @@ def close_night(
     books = warehouse.query(connection, "close_run", parameters).iloc[0].to_dict()
     if books["state"] != "complete":
         raise BooksDoNotBalance(
-            f"night {run_key}: some objects are not finished or were rejected. Look at "
-            f"SELECT * FROM ingested_objects WHERE run_key = '{run_key}' AND state <> 'clean', mend the rule or the "
-            "source, and run the day again with reprocess."
+            f"night {run_key}: some objects are not finished or were rejected. Look in ingested_objects at the rows of "
+            "this run_key whose state is planned or rejected, mend the rule or the source, and run the day again with "
+            "reprocess."
         )
     return {name: value if name == "state" else int(value) for name, value in books.items()}

@@ -58,7 +58,9 @@ def print_vehicle(console: Console, found: Mapping[str, Any]) -> None:
         console.print(f"    [dim]{escape(health['evidence_missing'])}[/]")
     bms = [day["bms_soh_percent"] for day in found["days"] if day["bms_soh_percent"] is not None]
     if bms:
-        console.print(f"  BMS's own SOH    {bms[0]:.2f} → {bms[-1]:.2f} %  [dim](as the vehicle reports it, not used above)[/]")
+        console.print(
+            f"  BMS's own SOH    {bms[0]:.2f} → {bms[-1]:.2f} %  [dim](as the vehicle reports it, not used above)[/]"
+        )
     console.print(f"  rate of loss     {rate_text(health)}")
     cycles = health["equivalent_full_cycles"]
     console.print(
@@ -131,5 +133,7 @@ def print_anomalies(console: Console, anomalies: list[dict[str, Any]]) -> None:
     """Print anomalies, worst first."""
     for item in sorted(anomalies, key=lambda item: (-item["severity"], item["started_at"])):
         color = SEVERITY_COLORS[item["severity"]]
-        console.print(f"  [{color}]{SEVERITY_NAMES[item['severity']]}[/] {item['log_date'][:10]} {escape(item['message'])}")
+        console.print(
+            f"  [{color}]{SEVERITY_NAMES[item['severity']]}[/] {item['log_date'][:10]} {escape(item['message'])}"
+        )
         console.print(f"    [dim]{escape(item['action'])}[/]")

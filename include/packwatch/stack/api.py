@@ -23,7 +23,9 @@ def open_api(url: str, user: str, password: str) -> Iterator[httpx.Client]:
         answer = httpx.post(f"{url}/auth/token", json={"username": user, "password": password}, timeout=30)
         answer.raise_for_status()
     except httpx.HTTPError as error:
-        raise ServiceUnreachable(f"Airflow at {url} refused the login ({error}); see the log of its api-server") from error
+        raise ServiceUnreachable(
+            f"Airflow at {url} refused the login ({error}); see the log of its api-server"
+        ) from error
     headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
     with httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=30) as client:
         yield client
@@ -65,9 +67,7 @@ def runs(api: httpx.Client, dag_id: str) -> list[dict[str, Any]]:
 def running_tasks(api: httpx.Client) -> list[str]:
     """Return what runs now, such as `2026-11-16 analyze[1]`."""
     found = get(api, "/dags/~/dagRuns/~/taskInstances", state="running", limit=20)["task_instances"]
-    return [
-        task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "") for task in found
-    ]
+    return [task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "") for task in found]
 
 
 def failed_tasks(api: httpx.Client) -> list[str]:

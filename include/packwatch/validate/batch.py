@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 from urllib.parse import unquote
 
@@ -189,7 +188,9 @@ def enter(
     )
     counts = counts.assign(shard=shard_of(counts["vehicle_id"], shards))
     valid = counts.assign(rows_valid=counts["rows_in"] - counts["rows_quarantined"])
-    slices = valid.groupby(["object_key", "log_date", "shard"], as_index=False)["rows_valid"].sum().assign(batch_id=batch_id)
+    slices = (
+        valid.groupby(["object_key", "log_date", "shard"], as_index=False)["rows_valid"].sum().assign(batch_id=batch_id)
+    )
     if not result.gate.passed:
         slices = slices.iloc[:0]
     quarantined = result.quarantined.group_by("source_object").aggregate([([], "count_all")]).to_pandas()
