@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -101,8 +102,10 @@ class _Airflow(http.server.BaseHTTPRequestHandler):
     """Answers like an Airflow that knows one password."""
 
     password = ""
+    asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
+        self.asked.append(self.path)
         self.answer(200, HEALTHY)
 
     def do_POST(self) -> None:
@@ -136,6 +139,8 @@ def test_every_component_is_reported_once_it_is_healthy(
     said: list[str] = []
     airflow.wait_until_healthy(airflow_port, {}, stack_secrets, on_progress=said.append)
     assert said == [f"Airflow {name} is healthy" for name in sorted(airflow.COMPONENTS)]
+    # The first request for a task makes the server build that interface; it should not be the first task's.
+    assert _Airflow.asked == ["/execution/health", "/api/v2/monitor/health"]
 
 
 def test_the_health_of_another_airflow_on_our_port_does_not_count(

@@ -62,7 +62,8 @@ MIGRATE_TIMEOUT_S = 300.0
 """Longest creation of Airflow's tables, in seconds; about 6 s on two idle cores."""
 HEALTH_TIMEOUT_S = 240.0
 """Longest start of all components, in seconds; about 15 s on two idle cores."""
-REQUEST_TIMEOUT_S = 5.0
+REQUEST_TIMEOUT_S = 2.0
+"""Longest wait for an answer of the API server, in seconds; while it lasts, a wish to stop is not heard."""
 
 Progress = Callable[[str], None]
 
@@ -154,6 +155,8 @@ def airflow_environment(
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": str(idle_sleep_s),
         # After some tasks the worker sleeps through one heartbeat interval (5 s) before it takes the next task.
         "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+        # Five seconds are soon over on a busy laptop, and a task that is started twice fails.
+        "WORKERS__EXECUTION_API_TIMEOUT": "60",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
         "DAG_PROCESSOR__PARSING_PROCESSES": "2",
@@ -300,7 +303,7 @@ def wait_until_healthy(
         if time.monotonic() < next_look:
             return False
         next_look = time.monotonic() + 0.2
-        if not _is_ours(port, secrets):
+        if "api-server" in waiting and not (_is_ours(port, secrets) and _serves_tasks(port)):
             return False
         for name in sorted(waiting & _healthy_components(port)):
             waiting.remove(name)
@@ -314,6 +317,11 @@ def _is_ours(port: int, secrets: Secrets) -> bool:
     """Tell whether the server on this port knows our password: another Airflow may have been faster with the port."""
     login = json.dumps({"username": ADMIN, "password": secrets.airflow_admin})
     return _request(port, "POST", "/auth/token", login)[0] == 201
+
+
+def _serves_tasks(port: int) -> bool:
+    """Tell whether the interface for tasks answers; asked first, it spends 5 s on itself, and so would the first task."""
+    return _request(port, "GET", "/execution/health")[0] == 200
 
 
 def _healthy_components(port: int) -> set[str]:
