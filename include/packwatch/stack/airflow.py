@@ -320,7 +320,7 @@ def _is_ours(port: int, secrets: Secrets) -> bool:
 
 
 def _serves_tasks(port: int) -> bool:
-    """Tell whether the interface for tasks answers; asked first, it spends 5 s on itself, and so would the first task."""
+    """Tell whether the interface for tasks answers. Its first answer takes 5 s; the first task need not wait for it."""
     return _request(port, "GET", "/execution/health")[0] == 200
 
 
