@@ -174,7 +174,8 @@ class TestCsv:
         good = "V1,2024-01-02T03:04:05Z,50,x"
         log = csv("vin,recorded_at,soc_percent,model", good, 'V1,2024-01-02T03:04:05Z,50,"x', good, good)
         assert len(log.rows) + len(log.rejects) == 4
-        assert log.rows["soc_percent"].to_pylist() == [50.0] * 4
+        assert log.rows["soc_percent"].to_pylist() == [50.0] * 3
+        assert log.rejects["reason"].to_pylist() == ["open_quote"]
 
     @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
     def test_ends_of_lines_and_byte_order_mark(self, end):
@@ -336,3 +337,19 @@ class TestParquet:
     def test_yes_and_no_are_no_numbers(self):
         log = parquet({"vin": ["V"], "recorded_at": [AT], "soc_percent": [True]})
         assert [(row, reason) for row, reason, _ in rejected(log)] == [(1, "unreadable_number")]
+
+
+def test_a_torn_line_in_quotes_costs_itself_alone():
+    # The list of line 2 is cut inside its quotes; line 3 also has a field too many.
+    text = (
+        "vin,recorded_at,pack_voltage_v,cell_voltages_v\n"
+        'CAR1,2026-03-23T10:00:00Z,400,"3.9 3.9"\n'
+        'CAR1,2026-03-23T10:01:00Z,401,"3.9 3\n'
+        "CAR1,2026-03-23T10:02:00Z,402,3.9 3.9,7\n"
+        'CAR1,2026-03-23T10:03:00Z,403,"3.9 3.9"\n'
+    )
+    log = parse_log(text.encode(), "torn.csv")
+    assert log.rows["pack_voltage_v"].to_pylist() == [400.0, 403.0]
+    assert log.rows["source_row"].to_pylist() == [1, 4]
+    rejects = sorted(zip(log.rejects["source_row"].to_pylist(), log.rejects["reason"].to_pylist(), strict=True))
+    assert rejects == [(2, "open_quote"), (3, "field_count")]

@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -147,9 +148,13 @@ def _header(lines: Lines) -> list[str]:
 
 
 def _read_csv(lines: Lines, header: list[str], name: str) -> tuple[pa.Table, np.ndarray, list[Reject]]:
-    """Read the data lines; returns the table, the row number of each of its rows, and lines of another length."""
-    data = lines.join(np.ones(len(lines), dtype=bool))
-    count = len(lines) - 1
+    """Read the data lines; returns the table, the row number of each of its rows, and the lines that are broken."""
+    # A quote that is opened and not closed (a torn line) would swallow the lines after it.
+    torn = lines.count('"') % 2 == 1
+    torn[0] = False
+    open_quotes = [Reject(int(line), "open_quote", lines.text(line)) for line in np.flatnonzero(torn)]
+    data = lines.join(~torn)
+    line_numbers = np.flatnonzero(~torn)
     for quote in ('"', False):
         for typed in (True, False):
             try:
@@ -157,11 +162,11 @@ def _read_csv(lines: Lines, header: list[str], name: str) -> tuple[pa.Table, np.
             except pa.ArrowInvalid:
                 # Not every value has its type, or quotes run over the end of a line: read with fewer demands.
                 continue
-            kept = np.ones(count + 1, dtype=bool)
+            kept = np.ones(len(line_numbers), dtype=bool)
             kept[[0, *(reject.source_row for reject in broken)]] = False
-            source_row = np.flatnonzero(kept)
-            if len(source_row) == len(table):
-                return table, source_row, broken
+            if np.count_nonzero(kept) == len(table):
+                numbered = [replace(reject, source_row=int(line_numbers[reject.source_row])) for reject in broken]
+                return table, line_numbers[kept], [*numbered, *open_quotes]
     raise UnreadableLog("unreadable_csv", f"{name}: the lines cannot be divided into fields. Check quotes and commas.")
 
 
@@ -169,7 +174,7 @@ def _try_csv(data: bytes, header: list[str], *, typed: bool, quote: str | bool) 
     broken: list[Reject] = []
 
     def keep(row: pyarrow.csv.InvalidRow) -> str:
-        # The reader counts the header as row 1, so its number less one is the row of data.
+        # The reader counts the header as row 1, so its number less one is the line it was given.
         broken.append(Reject(row.number - 1, "field_count", row.text))
         return "skip"
 
