@@ -157,6 +157,9 @@ def airflow_environment(
         "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         # Five seconds are soon over on a busy laptop, and a task that is started twice fails.
         "WORKERS__EXECUTION_API_TIMEOUT": "60",
+        # A task that was killed with the stack is found dead, and retried, soon after the next start; the default of
+        # 300 s is made for machines that lose each other.
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
         "DAG_PROCESSOR__PARSING_PROCESSES": "2",

@@ -46,8 +46,12 @@ def unpause(api: httpx.Client, dag_id: str) -> None:
     check(api.patch(f"/dags/{dag_id}", json={"is_paused": False}))
 
 
-def create_backfill(api: httpx.Client, dag_id: str, first: date, last: date, runs_at_once: int) -> int:
-    """Backfill the partitions `first` to `last` of a DAG, finished ones too; return the id of the backfill."""
+def backfill(api: httpx.Client, dag_id: str, first: date, last: date, runs_at_once: int) -> bool:
+    """Backfill the partitions `first` to `last` of a DAG, finished ones too.
+
+    Returns:
+        False if a backfill of the DAG was under way already, which then goes on instead.
+    """
     body = {
         "dag_id": dag_id,
         # A partition's tick is at 02:00 of its day, so the range must reach to the end of the last day.
@@ -56,7 +60,11 @@ def create_backfill(api: httpx.Client, dag_id: str, first: date, last: date, run
         "reprocess_behavior": "completed",
         "max_active_runs": runs_at_once,
     }
-    return int(check(api.post("/backfills", json=body))["id"])
+    answer = api.post("/backfills", json=body)
+    if answer.status_code == httpx.codes.CONFLICT:
+        return False
+    check(answer)
+    return True
 
 
 def runs(api: httpx.Client, dag_id: str) -> list[dict[str, Any]]:
