@@ -202,7 +202,7 @@ def run_week(stack: Stack, week: DemoWeek) -> list[str]:
             api.unpause(airflow, dag_id)
         earlier = len(api.failed_tasks(airflow))
         if not api.backfill(airflow, DAGS[0], week.first, week.last, runs_at_once=2):
-            console.print("going on with the backfill that was interrupted; killed tasks are tried again after minutes")
+            console.print("going on with the backfill that was interrupted")
         wait_until_quiet(airflow, week)
         return api.failed_tasks(airflow)[earlier:]
 
