@@ -195,16 +195,16 @@ def fill_raw_zone(stack: Stack, state_dir: Path, week: DemoWeek, real_logs: Path
 
 
 def run_week(stack: Stack, week: DemoWeek) -> list[str]:
-    """Backfill the week through the scheduler and wait for it, its alerts and its report; return failed tasks."""
+    """Backfill the week through the scheduler and wait for it, its alerts and its report; return what failed."""
     with api.open_api(stack.airflow_url, stack.airflow_user, stack.airflow_password) as airflow:
         wait_for_dags(airflow)
         for dag_id in DAGS:
             api.unpause(airflow, dag_id)
-        earlier = len(api.failed_tasks(airflow))
+        started = datetime.now(UTC)
         if not api.backfill(airflow, DAGS[0], week.first, week.last, runs_at_once=2):
             console.print("going on with the backfill that was interrupted")
         wait_until_quiet(airflow, week)
-        return api.failed_tasks(airflow)[earlier:]
+        return api.failed_since(airflow, DAGS, started)
 
 
 def wait_for_dags(airflow: httpx.Client) -> None:

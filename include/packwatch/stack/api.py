@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -78,10 +79,18 @@ def running_tasks(api: httpx.Client) -> list[str]:
     return [task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "") for task in found]
 
 
-def failed_tasks(api: httpx.Client) -> list[str]:
-    """Return the tasks that failed, as `dag run task`."""
-    found = get(api, "/dags/~/dagRuns/~/taskInstances", state="failed", limit=20)["task_instances"]
-    return [f"{task['dag_id']} {task['dag_run_id']} {task['task_id']}[{task['map_index']}]" for task in found]
+def failed_since(api: httpx.Client, dag_ids: Sequence[str], since: datetime) -> list[str]:
+    """Return the runs of these DAGs that failed after `since`, each with the tasks that failed in it."""
+    failed = []
+    for dag_id in dag_ids:
+        for run in runs(api, dag_id):
+            if run["state"] != "failed" or datetime.fromisoformat(run["end_date"]) < since:
+                continue
+            path = f"/dags/{dag_id}/dagRuns/{quote(run['dag_run_id'], safe='')}/taskInstances"
+            tasks = get(api, path, state="failed", limit=100)["task_instances"]
+            names = sorted({task["task_id"] for task in tasks})
+            failed.append(f"{dag_id} {run['partition_key']}: {', '.join(names) or 'no task'}; see its log in Airflow")
+    return failed
 
 
 def get(api: httpx.Client, path: str, **parameters: Any) -> dict[str, Any]:
